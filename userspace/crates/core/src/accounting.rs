@@ -1,0 +1,48 @@
+//! What was seen and what was missed: every byte has one fate.
+
+/// Events and bytes by their fate. All counts grow from the daemon's start.
+///
+/// Invariant: `bytes_observed = bytes_parsed + bytes_skipped +
+/// bytes_truncated + bytes_lost + bytes_dropped`, once the queues are empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CaptureAccounting {
+    /// Socket events the probes saw on watched connections.
+    pub events_observed: u64,
+    /// Of them: the kernel's ring buffer was full.
+    pub events_lost: u64,
+    /// Of them: a queue of the daemon's was full.
+    pub events_dropped: u64,
+    /// Of them: could not be decoded.
+    pub events_undecoded: u64,
+    /// Bytes that watched connections moved.
+    pub bytes_observed: u64,
+    /// Understood as part of a message (body bytes whose length was known
+    /// count here, captured or not).
+    pub bytes_parsed: u64,
+    /// Not part of any message that could be understood.
+    pub bytes_skipped: u64,
+    /// Needed for framing but not captured.
+    pub bytes_truncated: u64,
+    /// In events that the ring had no room for.
+    pub bytes_lost: u64,
+    /// In events that a queue of the daemon's had no room for, or that could
+    /// not be decoded.
+    pub bytes_dropped: u64,
+    /// Connections not tracked because the kernel's map was full.
+    pub connections_untracked: u64,
+    /// Requests finished whole.
+    pub requests_complete: u64,
+    /// Requests of which something was lost or truncated.
+    pub requests_incomplete: u64,
+}
+
+impl CaptureAccounting {
+    /// Events that reached the parser, of `events_observed`.
+    #[must_use]
+    pub fn events_captured(&self) -> u64 {
+        self.events_observed
+            .saturating_sub(self.events_lost)
+            .saturating_sub(self.events_dropped)
+            .saturating_sub(self.events_undecoded)
+    }
+}

@@ -1,0 +1,1 @@
+//! `.mtap` recordings (written below).
