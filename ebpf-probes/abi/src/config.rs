@@ -7,7 +7,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// A *turn* is a run of calls in one direction: it begins when the direction
 /// changes, so a message's head is always at the beginning of one. Heads need
 /// all their bytes, bodies only their framing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct CaptureConfig {
     /// Bytes captured of each turn of reads.
@@ -16,6 +18,28 @@ pub struct CaptureConfig {
     pub write_turn_bytes: u32,
     /// Bytes captured of each call once its turn's share is used up.
     pub continued_bytes: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Value of the `CONNECTIONS` map, by the socket's kernel address: what the
+/// probes know of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TrackedConnection {
+    /// When it was first seen, on the kernel's monotonic clock.
+    pub opened_ns: u64,
+    /// Bytes the server read.
+    pub bytes_read: u64,
+    /// Bytes the server wrote.
+    pub bytes_written: u64,
+    /// Direction of the current turn: one of the `DIRECTION_*` constants, or
+    /// zero before the first bytes.
+    pub turn: u32,
+    /// Bytes captured in the current turn.
+    pub turn_captured: u32,
+    /// Whether the end of the server's side was reported: 0 or 1.
+    pub closed: u32,
     /// Zero.
     pub reserved: u32,
 }
@@ -33,7 +57,9 @@ pub struct ListenerKey {
 
 /// Where kernel structures keep the fields the probes read, in bytes from the
 /// structure's beginning; from the running kernel's BTF.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct KernelOffsets {
     /// `task_struct.files`.

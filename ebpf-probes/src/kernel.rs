@@ -1,0 +1,212 @@
+//! The kernel's own structures: a call's arguments, the socket behind a file
+//! descriptor, what a socket says of itself.
+
+use aya_ebpf::bindings::task_struct;
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
+use modeltap_abi::event::{FAMILY_IPV4, FAMILY_IPV6};
+
+use crate::maps::OFFSETS;
+
+/// `enum` of `include/net/tcp_states.h`.
+pub mod tcp_state {
+    /// A client's connection being made.
+    pub const SYN_SENT: u8 = 2;
+    /// We sent a FIN first.
+    pub const FIN_WAIT1: u8 = 4;
+    /// Gone.
+    pub const CLOSE: u8 = 7;
+    /// The peer sent a FIN first.
+    pub const CLOSE_WAIT: u8 = 8;
+    /// We answered the peer's FIN with ours.
+    pub const LAST_ACK: u8 = 9;
+}
+
+/// `IPPROTO_TCP`.
+const PROTOCOL_TCP: u16 = 6;
+/// The type bits of `inode.i_mode` and their value for a socket.
+const MODE_TYPE_MASK: u16 = 0o170_000;
+const MODE_SOCKET: u16 = 0o140_000;
+
+/// The calling task, inside a system call that is about to return.
+#[derive(Clone, Copy)]
+pub struct Task(*mut task_struct);
+
+impl Task {
+    /// The task that runs now.
+    #[inline(always)]
+    pub fn current() -> Self {
+        // SAFETY: the helper has no preconditions.
+        Self(unsafe { bpf_get_current_task_btf() })
+    }
+
+    /// Arguments of its system call: the first four.
+    #[inline(always)]
+    pub fn arguments(self) -> Arguments {
+        // SAFETY: the task is the current one, as the helper wants.
+        Arguments(unsafe { bpf_task_pt_regs(self.0) } as *const u64)
+    }
+
+    /// The `struct file` behind one of its descriptors.
+    #[inline(always)]
+    pub fn file(self, fd: u32) -> Option<u64> {
+        let offsets = OFFSETS.load();
+        let files: u64 = read(self.0 as u64, offsets.task_files)?;
+        let table: u64 = read(files, offsets.files_fdt)?;
+        let descriptors: u64 = read(table, offsets.fdtable_fd)?;
+        read(descriptors, fd * 8)
+    }
+}
+
+/// Registers saved at the entry of the system call.
+#[derive(Clone, Copy)]
+pub struct Arguments(*const u64);
+
+#[cfg(not(bpf_target_arch = "aarch64"))]
+mod registers {
+    // `struct pt_regs` of x86-64: r15 r14 r13 r12 bp bx r11 r10 r9 r8 ax cx
+    // dx si di. The fourth argument of a system call is in r10.
+    pub const FIRST: usize = 14;
+    pub const SECOND: usize = 13;
+    pub const THIRD: usize = 12;
+    pub const FOURTH: usize = 7;
+}
+
+#[cfg(bpf_target_arch = "aarch64")]
+mod registers {
+    // `struct pt_regs` of arm64: x0 holds the return value at exit, so the
+    // first argument is `orig_x0`, behind 31 registers, sp, pc and pstate.
+    pub const FIRST: usize = 34;
+    pub const SECOND: usize = 1;
+    pub const THIRD: usize = 2;
+    pub const FOURTH: usize = 3;
+}
+
+impl Arguments {
+    /// First argument.
+    #[inline(always)]
+    pub fn first(self) -> u64 {
+        self.register(registers::FIRST)
+    }
+
+    /// Second argument.
+    #[inline(always)]
+    pub fn second(self) -> u64 {
+        self.register(registers::SECOND)
+    }
+
+    /// Third argument.
+    #[inline(always)]
+    pub fn third(self) -> u64 {
+        self.register(registers::THIRD)
+    }
+
+    /// Fourth argument.
+    #[inline(always)]
+    pub fn fourth(self) -> u64 {
+        self.register(registers::FOURTH)
+    }
+
+    #[inline(always)]
+    fn register(self, index: usize) -> u64 {
+        // SAFETY: the helper returned the task's saved registers, which the
+        // verifier knows by their type; the index lies inside them.
+        unsafe { core::ptr::read_volatile(self.0.add(index)) }
+    }
+}
+
+/// A `struct sock`, by its address.
+#[derive(Clone, Copy)]
+pub struct Socket(pub u64);
+
+impl Socket {
+    /// The socket of a `struct file` that is known to be one.
+    ///
+    /// For any other file the address is meaningless and found in no map.
+    #[inline(always)]
+    pub fn of_file(file: u64) -> Option<Self> {
+        let offsets = OFFSETS.load();
+        let socket: u64 = read(file, offsets.file_private_data)?;
+        let sock: u64 = read(socket, offsets.socket_sk)?;
+        (sock != 0).then_some(Self(sock))
+    }
+
+    /// Whether it is TCP over IPv4 or IPv6.
+    #[inline(always)]
+    pub fn is_tcp(self) -> bool {
+        let family = self.family();
+        (family == FAMILY_IPV4 || family == FAMILY_IPV6)
+            && read::<u16>(self.0, OFFSETS.load().sock_protocol) == Some(PROTOCOL_TCP)
+    }
+
+    /// Address family.
+    #[inline(always)]
+    pub fn family(self) -> u16 {
+        read(self.0, OFFSETS.load().skc_family).unwrap_or(0)
+    }
+
+    /// One of [`tcp_state`].
+    #[inline(always)]
+    pub fn state(self) -> u8 {
+        read(self.0, OFFSETS.load().skc_state).unwrap_or(0)
+    }
+
+    /// Local port, host order.
+    #[inline(always)]
+    pub fn local_port(self) -> u16 {
+        read(self.0, OFFSETS.load().skc_num).unwrap_or(0)
+    }
+
+    /// Peer's port, host order.
+    #[inline(always)]
+    pub fn peer_port(self) -> u16 {
+        u16::from_be(read(self.0, OFFSETS.load().skc_dport).unwrap_or(0))
+    }
+
+    /// Local and peer's address; IPv4 in the first four bytes.
+    #[inline(always)]
+    pub fn addresses(self, family: u16) -> ([u8; 16], [u8; 16]) {
+        let offsets = OFFSETS.load();
+        if family == FAMILY_IPV6 {
+            let local = read(self.0, offsets.skc_v6_rcv_saddr).unwrap_or([0; 16]);
+            let peer = read(self.0, offsets.skc_v6_daddr).unwrap_or([0; 16]);
+            return (local, peer);
+        }
+        let (mut local, mut peer) = ([0; 16], [0; 16]);
+        let four: [u8; 4] = read(self.0, offsets.skc_rcv_saddr).unwrap_or([0; 4]);
+        local[..4].copy_from_slice(&four);
+        let four: [u8; 4] = read(self.0, offsets.skc_daddr).unwrap_or([0; 4]);
+        peer[..4].copy_from_slice(&four);
+        (local, peer)
+    }
+
+    /// Inode number of its network namespace.
+    #[inline(always)]
+    pub fn netns(self) -> u32 {
+        let offsets = OFFSETS.load();
+        read::<u64>(self.0, offsets.skc_net)
+            .and_then(|net| read(net, offsets.net_inum))
+            .unwrap_or(0)
+    }
+
+    /// `errno` waiting on it, or zero.
+    #[inline(always)]
+    pub fn error(self) -> u32 {
+        read(self.0, OFFSETS.load().sock_err).unwrap_or(0)
+    }
+}
+
+/// Whether a `struct file` is a socket's.
+#[inline(always)]
+pub fn is_socket(file: u64) -> bool {
+    let offsets = OFFSETS.load();
+    read::<u64>(file, offsets.file_inode)
+        .and_then(|inode| read::<u16>(inode, offsets.inode_mode))
+        .is_some_and(|mode| mode & MODE_TYPE_MASK == MODE_SOCKET)
+}
+
+#[inline(always)]
+fn read<T>(base: u64, offset: u32) -> Option<T> {
+    // SAFETY: the helper checks the address and fails where it cannot read.
+    unsafe { bpf_probe_read_kernel((base + u64::from(offset)) as *const T) }.ok()
+}

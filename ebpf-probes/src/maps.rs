@@ -1,0 +1,77 @@
+//! Everything the probes share with the daemon and with each other.
+
+use aya_ebpf::Global;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use modeltap_abi::config::{
+    COUNTERS as N_COUNTERS, CaptureConfig, KernelOffsets, ListenerKey, TrackedConnection,
+};
+use modeltap_abi::event::{Data, MAX_CAPTURE_BYTES};
+
+/// Events on their way to the daemon, in the order of their reservation. The
+/// daemon sets its size at load.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(8 * 1024 * 1024, 0);
+
+/// One count a `modeltap_abi::config::Counter`.
+#[map]
+pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(N_COUNTERS, 0);
+
+/// Ids of the watched cgroups.
+#[map]
+pub static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(4096, 0);
+
+/// Accepted connections by the socket's kernel address.
+#[map]
+pub static CONNECTIONS: HashMap<u64, TrackedConnection> = HashMap::with_max_entries(65_536, 0);
+
+/// Ports on which watched containers accept.
+#[map]
+pub static LISTENERS: HashMap<ListenerKey, u32> = HashMap::with_max_entries(16_384, 0);
+
+/// How much is captured; one entry.
+#[map]
+pub static CONFIG: Array<CaptureConfig> = Array::with_max_entries(1, 0);
+
+/// Room for one data event: BPF's stack holds 512 bytes.
+#[map]
+pub static SCRATCH: PerCpuArray<DataEvent> = PerCpuArray::with_max_entries(1, 0);
+
+/// A data event with room for the most it may carry.
+#[repr(C)]
+pub struct DataEvent {
+    /// What the daemon reads first.
+    pub data: Data,
+    /// Captured bytes. One more than the most, so that a masked length needs
+    /// no further check.
+    pub bytes: [u8; MAX_CAPTURE_BYTES + 1],
+}
+
+/// The daemon's process id in the initial PID namespace; zero if unknown.
+#[unsafe(no_mangle)]
+pub static SELF_TGID: Global<u32> = Global::new(0);
+
+/// Where the running kernel keeps the fields read here.
+#[unsafe(no_mangle)]
+pub static OFFSETS: Global<KernelOffsets> = Global::new(KernelOffsets {
+    task_files: 0,
+    files_fdt: 0,
+    fdtable_fd: 0,
+    file_private_data: 0,
+    file_inode: 0,
+    inode_mode: 0,
+    socket_sk: 0,
+    sock_err: 0,
+    sock_protocol: 0,
+    skc_family: 0,
+    skc_state: 0,
+    skc_num: 0,
+    skc_dport: 0,
+    skc_daddr: 0,
+    skc_rcv_saddr: 0,
+    skc_v6_daddr: 0,
+    skc_v6_rcv_saddr: 0,
+    skc_net: 0,
+    net_inum: 0,
+    reserved: 0,
+});

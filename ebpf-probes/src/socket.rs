@@ -1,0 +1,273 @@
+//! Bytes that system calls moved: where they lie in user memory and how many
+//! of them are captured.
+
+use core::mem::size_of;
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::bpf_probe_read_user;
+use aya_ebpf::helpers::generated::bpf_probe_read_user as probe_read_user;
+use aya_ebpf::macros::tracepoint;
+use aya_ebpf::programs::TracePointContext;
+use modeltap_abi::config::{CaptureConfig, Counter, TrackedConnection};
+use modeltap_abi::event::{
+    DIRECTION_READ, DIRECTION_WRITE, Data, KIND_DATA, MAX_CAPTURE_BYTES, MAX_SEGMENTS,
+    MAX_VECTORED_CAPTURE_BYTES,
+};
+
+use crate::connection::inherit;
+use crate::emit;
+use crate::filter::{tgid, watched_cgroup};
+use crate::kernel::{Arguments, Socket, Task};
+use crate::maps::{CONFIG, CONNECTIONS, DataEvent, SCRATCH};
+
+/// `MSG_PEEK`: the bytes stay in the socket and will be read again.
+const MSG_PEEK: u64 = 2;
+
+/// Where a call's bytes lie.
+enum Memory {
+    /// One buffer.
+    Buffer(u64),
+    /// An array of `struct iovec`, and how many.
+    Segments(u64, u64),
+    /// Not in user memory.
+    Elsewhere,
+}
+
+macro_rules! probes {
+    ($($(#[$doc:meta])* $name:ident: $direction:expr, $descriptor:ident, |$arguments:ident| $memory:expr;)*) => {$(
+        $(#[$doc])*
+        #[tracepoint]
+        pub fn $name(ctx: TracePointContext) -> u32 {
+            moved(&ctx, $direction, |$arguments| ($arguments.$descriptor(), $memory));
+            0
+        }
+    )*};
+}
+
+probes! {
+    /// `read(fd, buf, count)` returned.
+    sys_exit_read: DIRECTION_READ, first, |arguments| Some(Memory::Buffer(arguments.second()));
+    /// `readv(fd, iov, iovcnt)` returned.
+    sys_exit_readv: DIRECTION_READ, first,
+        |arguments| Some(Memory::Segments(arguments.second(), arguments.third()));
+    /// `recvfrom(fd, buf, len, flags, ..)` returned.
+    sys_exit_recvfrom: DIRECTION_READ, first, |arguments| {
+        (arguments.fourth() & MSG_PEEK == 0).then(|| Memory::Buffer(arguments.second()))
+    };
+    /// `recvmsg(fd, msg, flags)` returned.
+    sys_exit_recvmsg: DIRECTION_READ, first, |arguments| {
+        if arguments.third() & MSG_PEEK == 0 { message_segments(arguments.second()) } else { None }
+    };
+    /// `write(fd, buf, count)` returned.
+    sys_exit_write: DIRECTION_WRITE, first, |arguments| Some(Memory::Buffer(arguments.second()));
+    /// `writev(fd, iov, iovcnt)` returned.
+    sys_exit_writev: DIRECTION_WRITE, first,
+        |arguments| Some(Memory::Segments(arguments.second(), arguments.third()));
+    /// `sendto(fd, buf, len, flags, ..)` returned.
+    sys_exit_sendto: DIRECTION_WRITE, first, |arguments| Some(Memory::Buffer(arguments.second()));
+    /// `sendmsg(fd, msg, flags)` returned.
+    sys_exit_sendmsg: DIRECTION_WRITE, first, |arguments| message_segments(arguments.second());
+    /// `sendfile(out_fd, in_fd, offset, count)` returned: the bytes are a
+    /// file's and never were in user memory.
+    sys_exit_sendfile64: DIRECTION_WRITE, first, |_arguments| Some(Memory::Elsewhere);
+}
+
+/// What the system call returned: at offset 16 of every exit tracepoint.
+#[inline(always)]
+pub fn return_value(ctx: &TracePointContext) -> i64 {
+    // SAFETY: the context of `syscalls:sys_exit_*` is 24 bytes long.
+    unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<i64>().add(2)) }
+}
+
+/// The segments of a `struct msghdr`: `msg_iov` and `msg_iovlen` are its third
+/// and fourth words.
+#[inline(always)]
+fn message_segments(message: u64) -> Option<Memory> {
+    // SAFETY: the helper checks the address and fails where it cannot read.
+    let words = unsafe { bpf_probe_read_user((message + 16) as *const [u64; 2]) };
+    Some(words.map_or(Memory::Elsewhere, |[segments, n]| {
+        Memory::Segments(segments, n)
+    }))
+}
+
+#[inline(always)]
+fn moved(
+    ctx: &TracePointContext,
+    direction: u16,
+    arguments: impl FnOnce(Arguments) -> (u64, Option<Memory>),
+) {
+    let length = return_value(ctx);
+    if length <= 0 {
+        return;
+    }
+    let Some(cgroup_id) = watched_cgroup() else {
+        return;
+    };
+    let task = Task::current();
+    let (fd, memory) = arguments(task.arguments());
+    let Some(memory) = memory else { return };
+    let Some(file) = task.file(fd as u32) else {
+        return;
+    };
+    let Some(mut socket) = Socket::of_file(file) else {
+        return;
+    };
+    if CONNECTIONS.get_ptr(socket.0).is_none() {
+        let Some(inherited) = inherit(ctx, file, cgroup_id) else {
+            return;
+        };
+        socket = inherited;
+    }
+    let Some(connection) = CONNECTIONS.get_ptr_mut(socket.0) else {
+        return;
+    };
+    // SAFETY: the kernel keeps the value's memory for as long as this program
+    // runs. Two threads that move bytes the same way at the same time have no
+    // order that could be told.
+    report(
+        socket,
+        unsafe { &mut *connection },
+        direction,
+        length as u32,
+        &memory,
+    );
+}
+
+#[inline(always)]
+fn report(
+    socket: Socket,
+    connection: &mut TrackedConnection,
+    direction: u16,
+    length: u32,
+    memory: &Memory,
+) {
+    let Some(event) = SCRATCH.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: this processor's scratch is used by this program alone: exit
+    // tracepoints run in the calling task and do not nest.
+    let event = unsafe { &mut *event };
+    let position = if direction == DIRECTION_READ {
+        &mut connection.bytes_read
+    } else {
+        &mut connection.bytes_written
+    };
+    let header = emit::header(KIND_DATA, tgid(), emit::now(), socket, connection.opened_ns);
+    event.data = Data {
+        header,
+        position: *position,
+        length,
+        captured: 0,
+        direction,
+        reserved: [0; 3],
+    };
+    *position += u64::from(length);
+
+    let wanted = capture_length(connection, direction, length);
+    let captured = match *memory {
+        Memory::Buffer(address) => copy_buffer(event, address, wanted),
+        Memory::Segments(segments, n) => copy_segments(event, segments, n, wanted),
+        Memory::Elsewhere => 0,
+    };
+    connection.turn_captured = connection.turn_captured.saturating_add(captured);
+    event.data.captured = captured;
+    emit::data(event, length, captured);
+}
+
+/// How much of a call is captured: its turn's share first, then a little of
+/// every call.
+#[inline(always)]
+fn capture_length(connection: &mut TrackedConnection, direction: u16, length: u32) -> u32 {
+    let config = CONFIG.get(0).copied().unwrap_or(CaptureConfig {
+        read_turn_bytes: 0,
+        write_turn_bytes: 0,
+        continued_bytes: 0,
+        reserved: 0,
+    });
+    if connection.turn != u32::from(direction) {
+        connection.turn = u32::from(direction);
+        connection.turn_captured = 0;
+    }
+    let share = if direction == DIRECTION_READ {
+        config.read_turn_bytes
+    } else {
+        config.write_turn_bytes
+    };
+    let left = share.saturating_sub(connection.turn_captured);
+    length.min(left.max(config.continued_bytes))
+}
+
+#[inline(always)]
+fn copy_buffer(event: &mut DataEvent, address: u64, wanted: u32) -> u32 {
+    let length = bounded::<{ MAX_CAPTURE_BYTES as u32 }>(wanted);
+    // SAFETY: `length` is below the size of `bytes`; the helper checks the
+    // user's address.
+    let result =
+        unsafe { probe_read_user(event.bytes.as_mut_ptr().cast(), length, address as *const _) };
+    if result != 0 {
+        emit::count(Counter::UserReadsFailed, 1);
+        return 0;
+    }
+    length
+}
+
+/// Copies the first segments one behind the other.
+#[inline(always)]
+fn copy_segments(event: &mut DataEvent, segments: u64, n: u64, wanted: u32) -> u32 {
+    let mut filled = 0_u32;
+    for index in 0..MAX_SEGMENTS as u64 {
+        if index >= n || filled >= wanted {
+            break;
+        }
+        let address = segments + index * size_of::<[u64; 2]>() as u64;
+        // SAFETY: the helper checks the address and fails where it cannot read.
+        let Ok([base, length]) = (unsafe { bpf_probe_read_user(address as *const [u64; 2]) })
+        else {
+            emit::count(Counter::UserReadsFailed, 1);
+            break;
+        };
+        let missing = wanted - filled;
+        let take = if length < u64::from(missing) {
+            length as u32
+        } else {
+            missing
+        };
+        let take = bounded::<{ MAX_VECTORED_CAPTURE_BYTES as u32 }>(take);
+        let at = bounded::<{ MAX_VECTORED_CAPTURE_BYTES as u32 }>(filled);
+        // SAFETY: offset and length are each below half the size of `bytes`;
+        // the helper checks the user's address.
+        let result = unsafe {
+            probe_read_user(
+                event.bytes.as_mut_ptr().add(at as usize).cast(),
+                take,
+                base as *const _,
+            )
+        };
+        if result != 0 {
+            emit::count(Counter::UserReadsFailed, 1);
+            break;
+        }
+        filled += take;
+        if u64::from(take) < length {
+            break;
+        }
+    }
+    bounded::<{ MAX_VECTORED_CAPTURE_BYTES as u32 }>(filled)
+}
+
+/// At most `MAX`, which is one less than a power of two, in a way the verifier
+/// follows: the compiler would otherwise check one register and use its copy.
+#[inline(always)]
+fn bounded<const MAX: u32>(value: u32) -> u32 {
+    let value = if value > MAX { MAX } else { value };
+    #[cfg(target_arch = "bpf")]
+    let value = {
+        let mut value = u64::from(value);
+        // SAFETY: only a register changes.
+        unsafe {
+            core::arch::asm!("{0} &= {1}", inout(reg) value, const MAX, options(nomem, nostack));
+        }
+        value as u32
+    };
+    value
+}

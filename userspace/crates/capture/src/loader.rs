@@ -1,0 +1,257 @@
+//! Loads and attaches the probes.
+
+use std::io;
+use std::mem::size_of;
+use std::time::Duration;
+
+use aya::maps::{Array, MapData, RingBuf};
+use aya::programs::{ProgramError, RawTracePoint, TracePoint};
+use aya::{Ebpf, EbpfLoader};
+use aya_log::EbpfLogger;
+use modeltap_abi::config::{CaptureConfig, KernelOffsets};
+use thiserror::Error;
+use zerocopy::IntoBytes;
+
+use crate::control::Control;
+use crate::{offsets, requirements};
+
+/// The probes, compiled.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probes.o"));
+
+/// Programs that attach to `syscalls:<their name>`.
+const TRACEPOINTS: [&str; 11] = [
+    "sys_exit_accept",
+    "sys_exit_accept4",
+    "sys_exit_read",
+    "sys_exit_readv",
+    "sys_exit_recvfrom",
+    "sys_exit_recvmsg",
+    "sys_exit_write",
+    "sys_exit_writev",
+    "sys_exit_sendto",
+    "sys_exit_sendmsg",
+    "sys_exit_sendfile64",
+];
+const SOCKET_STATE: &str = "inet_sock_set_state";
+/// How often the probes' own messages are looked at.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is captured and how much room it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Size of the ring buffer in bytes; rounded up to a power of two.
+    pub ring_bytes: u32,
+    /// Bytes captured of each turn of reads.
+    pub read_turn_bytes: u32,
+    /// Bytes captured of each turn of writes.
+    pub write_turn_bytes: u32,
+    /// Bytes captured of each call beyond its turn's share.
+    pub continued_bytes: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            ring_bytes: 8 * 1024 * 1024,
+            read_turn_bytes: 16 * 1024,
+            write_turn_bytes: 4 * 1024,
+            continued_bytes: 256,
+        }
+    }
+}
+
+/// Why the probes could not be loaded.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The process lacks the capabilities.
+    #[error("loading the probes needs CAP_BPF and CAP_PERFMON: run as root")]
+    NotPrivileged,
+    /// The kernel does not describe its types.
+    #[error(
+        "this kernel has no BTF (/sys/kernel/btf/vmlinux): it needs CONFIG_DEBUG_INFO_BTF, which \
+         every major distribution has since 2020"
+    )]
+    NoBtf,
+    /// BTF is there and cannot be read.
+    #[error("cannot read the kernel's BTF: {reason}")]
+    Btf {
+        /// What the parser said.
+        reason: String,
+    },
+    /// BTF lacks a field.
+    #[error("this kernel has no field {structure}.{member}: please report its version")]
+    NoKernelField {
+        /// The structure.
+        structure: &'static str,
+        /// The field.
+        member: &'static str,
+    },
+    /// tracefs is not mounted and cannot be.
+    #[error("tracefs is missing: mount -t tracefs tracefs /sys/kernel/tracing")]
+    NoTracefs {
+        /// What mounting it said.
+        source: io::Error,
+    },
+    /// A tracepoint is missing.
+    #[error("this kernel has no tracepoint {name}: it needs CONFIG_FTRACE_SYSCALLS")]
+    NoTracepoint {
+        /// Its name.
+        name: String,
+    },
+    /// The binary was built without the probes.
+    #[error("this binary was built without its probes: build it with cargo xtask build")]
+    NoObject,
+    /// The kernel refused the object.
+    #[error("the kernel refused the probes")]
+    Load(#[from] aya::EbpfError),
+    /// The kernel refused a program.
+    #[error("the kernel refused the probe {name}")]
+    Program {
+        /// The program's name.
+        name: &'static str,
+        /// What the kernel said.
+        source: ProgramError,
+    },
+    /// A map could not be used.
+    #[error("cannot use the map {name}")]
+    Map {
+        /// The map's name.
+        name: &'static str,
+        /// What the kernel said.
+        source: aya::maps::MapError,
+    },
+}
+
+/// Attached probes. They detach when this is dropped.
+pub struct Probes {
+    ebpf: Ebpf,
+    n_programs: u32,
+}
+
+impl Probes {
+    /// Checks what the kernel offers, loads the probes and attaches them. They
+    /// report nothing until [`Control::watch`] names a cgroup.
+    ///
+    /// # Errors
+    /// [`LoadError`], with the missing feature's name.
+    pub fn load(config: &Config) -> Result<Self, LoadError> {
+        if OBJECT.is_empty() {
+            return Err(LoadError::NoObject);
+        }
+        requirements::check(&TRACEPOINTS)?;
+        let offsets: KernelOffsets = offsets::read()?;
+        let self_tgid = std::process::id();
+
+        let mut ebpf = EbpfLoader::new()
+            .override_global("OFFSETS", offsets.as_bytes(), true)
+            .override_global("SELF_TGID", self_tgid.as_bytes(), true)
+            .map_max_entries("EVENTS", config.ring_bytes.next_power_of_two())
+            .load(OBJECT)?;
+        set_limits(&mut ebpf, config)?;
+        forward_logs(&mut ebpf);
+
+        for name in TRACEPOINTS {
+            attach_tracepoint(&mut ebpf, name)
+                .map_err(|source| LoadError::Program { name, source })?;
+        }
+        attach_socket_state(&mut ebpf).map_err(|source| LoadError::Program {
+            name: SOCKET_STATE,
+            source,
+        })?;
+        let n_programs = u32::try_from(TRACEPOINTS.len() + 1).expect("a dozen programs");
+        Ok(Self { ebpf, n_programs })
+    }
+
+    /// Programs attached.
+    #[must_use]
+    pub fn n_programs(&self) -> u32 {
+        self.n_programs
+    }
+
+    /// Takes the ring of events; once.
+    ///
+    /// # Errors
+    /// It was taken before.
+    pub fn take_ring(&mut self) -> Result<RingBuf<MapData>, LoadError> {
+        RingBuf::try_from(take(&mut self.ebpf, "EVENTS")?).map_err(|source| LoadError::Map {
+            name: "EVENTS",
+            source,
+        })
+    }
+
+    /// Takes the maps by which the daemon steers the probes; once.
+    ///
+    /// # Errors
+    /// They were taken before.
+    pub fn take_control(&mut self) -> Result<Control, LoadError> {
+        let mut map = |name| take(&mut self.ebpf, name);
+        Control::new(
+            map("CGROUPS")?,
+            map("LISTENERS")?,
+            map("CONNECTIONS")?,
+            map("COUNTERS")?,
+        )
+    }
+}
+
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, LoadError> {
+    ebpf.take_map(name).ok_or_else(|| LoadError::Map {
+        name,
+        source: aya::maps::MapError::InvalidName {
+            name: name.to_owned(),
+        },
+    })
+}
+
+fn set_limits(ebpf: &mut Ebpf, config: &Config) -> Result<(), LoadError> {
+    let name = "CONFIG";
+    let limits = CaptureConfig {
+        read_turn_bytes: config.read_turn_bytes,
+        write_turn_bytes: config.write_turn_bytes,
+        continued_bytes: config.continued_bytes,
+        reserved: 0,
+    };
+    let value: [u8; size_of::<CaptureConfig>()] = zerocopy::transmute!(limits);
+    let map = ebpf.map_mut(name).expect("the object holds every map");
+    let mut map: Array<&mut MapData, [u8; size_of::<CaptureConfig>()]> = map
+        .try_into()
+        .map_err(|source| LoadError::Map { name, source })?;
+    map.set(0, value, 0)
+        .map_err(|source| LoadError::Map { name, source })
+}
+
+fn attach_tracepoint(ebpf: &mut Ebpf, name: &'static str) -> Result<(), ProgramError> {
+    let program: &mut TracePoint = ebpf
+        .program_mut(name)
+        .expect("the object holds every probe")
+        .try_into()?;
+    program.load()?;
+    program.attach("syscalls", name)?;
+    Ok(())
+}
+
+fn attach_socket_state(ebpf: &mut Ebpf) -> Result<(), ProgramError> {
+    let program: &mut RawTracePoint = ebpf
+        .program_mut(SOCKET_STATE)
+        .expect("the object holds every probe")
+        .try_into()?;
+    program.load()?;
+    program.attach(SOCKET_STATE)?;
+    Ok(())
+}
+
+/// The probes' own rare messages go to the daemon's log. If the kernel refuses
+/// them, they are not worth failing for.
+fn forward_logs(ebpf: &mut Ebpf) {
+    match EbpfLogger::init(ebpf) {
+        Ok(mut logger) => {
+            tokio::spawn(async move {
+                loop {
+                    logger.flush();
+                    tokio::time::sleep(LOG_INTERVAL).await;
+                }
+            });
+        }
+        Err(error) => tracing::warn!(%error, "the probes' own messages will not be seen"),
+    }
+}

@@ -1,0 +1,84 @@
+//! Where the running kernel keeps the fields the probes read, from its BTF.
+
+use btf_rs::{Btf, Member, Type};
+use modeltap_abi::config::KernelOffsets;
+
+use crate::loader::LoadError;
+
+/// Nested structures and unions that are searched for a member.
+const MAX_DEPTH: u32 = 6;
+
+/// Reads the offsets of the running kernel.
+pub fn read() -> Result<KernelOffsets, LoadError> {
+    let btf = Btf::from_file("/sys/kernel/btf/vmlinux").map_err(|source| LoadError::Btf {
+        reason: source.to_string(),
+    })?;
+    let of = |structure: &'static str, member: &'static str| {
+        offset(&btf, structure, member).ok_or(LoadError::NoKernelField { structure, member })
+    };
+    Ok(KernelOffsets {
+        task_files: of("task_struct", "files")?,
+        files_fdt: of("files_struct", "fdt")?,
+        fdtable_fd: of("fdtable", "fd")?,
+        file_private_data: of("file", "private_data")?,
+        file_inode: of("file", "f_inode")?,
+        inode_mode: of("inode", "i_mode")?,
+        socket_sk: of("socket", "sk")?,
+        sock_err: of("sock", "sk_err")?,
+        sock_protocol: of("sock", "sk_protocol")?,
+        skc_family: of("sock_common", "skc_family")?,
+        skc_state: of("sock_common", "skc_state")?,
+        skc_num: of("sock_common", "skc_num")?,
+        skc_dport: of("sock_common", "skc_dport")?,
+        skc_daddr: of("sock_common", "skc_daddr")?,
+        skc_rcv_saddr: of("sock_common", "skc_rcv_saddr")?,
+        skc_v6_daddr: of("sock_common", "skc_v6_daddr")?,
+        skc_v6_rcv_saddr: of("sock_common", "skc_v6_rcv_saddr")?,
+        skc_net: of("sock_common", "skc_net")?,
+        net_inum: of("net", "ns")? + of("ns_common", "inum")?,
+        reserved: 0,
+    })
+}
+
+/// Offset in bytes of a member of a structure, looked for inside its unnamed
+/// structures and unions too.
+fn offset(btf: &Btf, structure: &str, member: &str) -> Option<u32> {
+    btf.resolve_types_by_name(structure)
+        .ok()?
+        .into_iter()
+        .find_map(|found| match found {
+            Type::Struct(found) => in_members(btf, &found.members, member, MAX_DEPTH),
+            _ => None,
+        })
+}
+
+fn in_members(btf: &Btf, members: &[Member], name: &str, depth: u32) -> Option<u32> {
+    members.iter().find_map(|member| {
+        let at = member.bit_offset() / 8;
+        match btf.resolve_name(member) {
+            Ok(found) if !found.is_empty() => (found == name).then_some(at),
+            _ if depth > 0 => match btf.resolve_chained_type(member).ok()? {
+                Type::Struct(inner) | Type::Union(inner) => {
+                    Some(at + in_members(btf, &inner.members, name, depth - 1)?)
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_is_found_on_the_running_kernel() {
+        let offsets = read().expect("this kernel has BTF");
+        // The one place that has not moved since Linux 2.6: `__sk_common`
+        // begins with the addresses, the state follows the family.
+        assert_eq!(offsets.skc_daddr, 0);
+        assert_eq!(offsets.skc_state, offsets.skc_family + 2);
+        assert!(offsets.task_files > 0 && offsets.net_inum > 0);
+    }
+}
