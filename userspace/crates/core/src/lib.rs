@@ -14,3 +14,4 @@ pub mod record;
 pub mod recording;
 pub mod rollup;
 pub mod time;
+pub mod totals;

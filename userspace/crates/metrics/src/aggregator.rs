@@ -1,0 +1,537 @@
+//! The one place where requests become figures.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use modeltap_core::connection::CgroupId;
+use modeltap_core::container::{Container, ContainerId};
+use modeltap_core::record::RequestRecord;
+use modeltap_core::rollup::{Rollup, SeriesKey};
+use modeltap_core::time::{TimeAnchor, UnixNs};
+use modeltap_core::totals::Totals;
+
+use crate::live::LiveSnapshot;
+use crate::recent::{FinishedRequest, Recent};
+use crate::route::{Proof, RouteIndex};
+use crate::series::{Budget, Series, SeriesIndex};
+use crate::service::{Service, ServiceContainer};
+
+/// Series under `_other` that a service may have beyond its limit, so that
+/// statuses stay exact for a host that is merely large.
+const MAX_OVERFLOW_SERIES: usize = 256;
+/// Seconds between two looks for what can be forgotten.
+const SWEEP_SECONDS: u64 = 60;
+/// A clock that goes back by more than this was set; by less it was corrected.
+const CLOCK_SET_BACK_SECONDS: u64 = 5;
+/// The kernel's clock in nanoseconds.
+const NS_PER_SECOND: u64 = 1_000_000_000;
+
+/// Limits of the aggregator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Series kept in all; the requests of further ones are counted under
+    /// their service's route `_other`.
+    pub max_series: usize,
+    /// Of them, series of one service.
+    pub max_series_of_service: usize,
+    /// Routes of a service that have a name.
+    pub max_routes: usize,
+    /// Of them, routes known only from answers such as 404.
+    pub max_unproven_routes: usize,
+    /// Requests kept one by one.
+    pub max_recent_requests: usize,
+    /// Length of the live window, in whole seconds.
+    pub window: Duration,
+    /// How long the counts of a container outlive it, from its last request.
+    pub forget_after: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_series: 10_000,
+            max_series_of_service: 2_000,
+            max_routes: 200,
+            max_unproven_routes: 20,
+            max_recent_requests: 2_000,
+            window: Duration::from_secs(60),
+            forget_after: Duration::from_secs(3_600),
+        }
+    }
+}
+
+/// The aggregator's own state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Requests counted since the start.
+    pub n_requests: u64,
+    /// Of them: under `_other` because there were too many series.
+    pub n_requests_overflowed: u64,
+    /// Series kept now.
+    pub n_series: usize,
+    /// Services kept now.
+    pub n_services: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Placement {
+    service: u32,
+    container: u32,
+}
+
+/// Counts finished requests: by series and second for history, over the last
+/// minute for the live view, and since the start for exact totals.
+///
+/// Every recorded request is in exactly one window: the one that is open when
+/// it is recorded, whenever it finished. The caller closes windows by
+/// [`Self::tick`], once a second.
+#[derive(Debug)]
+pub struct Aggregator {
+    config: Config,
+    services: Vec<Option<Service>>,
+    service_names: HashMap<Arc<str>, u32>,
+    placements: HashMap<ContainerId, Placement>,
+    cgroups: HashMap<CgroupId, Placement>,
+    series: Vec<Option<Series>>,
+    free_series: Vec<u32>,
+    series_index: HashMap<SeriesIndex, u32>,
+    /// Series within the limits, of all services.
+    n_own_series: usize,
+    /// Series with requests in the open window.
+    touched: Vec<u32>,
+    recent: Recent,
+    /// The open second and the first one, on the wall clock.
+    open: Option<Open>,
+    next_sweep: u64,
+    stats: Stats,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    second: u64,
+    since: u64,
+}
+
+impl Aggregator {
+    /// An aggregator that has seen nothing.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let recent = Recent::new(config.max_recent_requests);
+        Self {
+            config,
+            services: Vec::new(),
+            service_names: HashMap::new(),
+            placements: HashMap::new(),
+            cgroups: HashMap::new(),
+            series: Vec::new(),
+            free_series: Vec::new(),
+            series_index: HashMap::new(),
+            n_own_series: 0,
+            touched: Vec::new(),
+            recent,
+            open: None,
+            next_sweep: 0,
+            stats: Stats::default(),
+        }
+    }
+
+    /// Counts one finished request of `container`, which need not be in the
+    /// inventory (any longer).
+    pub fn record(&mut self, request: RequestRecord, container: &Container, anchor: TimeAnchor) {
+        let finished = anchor.unix(request.timings.finished);
+        let open = self.open_at(finished).second;
+        let placement = self.placement(container, open);
+        let index = self.series_of(placement, &request);
+        let slot = index as usize;
+        let series = self.series[slot].as_mut().expect("the index names a series");
+        if series.window.n_requests == 0 {
+            self.touched.push(index);
+        }
+        series.record(&request);
+
+        let service = self.services[placement.service as usize]
+            .as_mut()
+            .expect("a placement names a service");
+        service.count(series.total);
+        service.last_request = service.last_request.max(Some(finished));
+        let place = service.container(placement.container as usize);
+        place.last_seen = open;
+        place.n_requests += 1;
+        if let Some(queue) = request.timings.queue() {
+            place.queue.record(queue);
+        }
+
+        self.stats.n_requests += 1;
+        self.recent.push(FinishedRequest {
+            number: self.stats.n_requests,
+            service: Arc::clone(&series.key.service),
+            container: Arc::clone(&series.key.container),
+            route: Arc::clone(&series.key.route),
+            started: anchor.unix(request.timings.request_start),
+            finished,
+            record: request,
+        });
+    }
+
+    /// Closes the open window if its second is over, and gives its rollups,
+    /// sorted by service, route and method. To be called once a second; where
+    /// it comes late, the window takes what came in the meantime.
+    pub fn tick(&mut self, now: UnixNs) -> Vec<Rollup> {
+        let open = self.open_at(now);
+        let second = now.seconds();
+        if second > open.second {
+            let rollups = self.close(open.second);
+            self.advance(Open { second, ..open });
+            rollups
+        } else if second + CLOCK_SET_BACK_SECONDS < open.second {
+            // The live window has no meaning on the new time; history has.
+            let rollups = self.close(open.second);
+            for service in self.services.iter_mut().flatten() {
+                service.set_back(second);
+            }
+            self.next_sweep = second;
+            self.advance(Open { second, since: second });
+            rollups
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Closes the open window before its end: what it has would be lost at
+    /// the daemon's end.
+    pub fn finish(&mut self) -> Vec<Rollup> {
+        self.open.map(|open| self.close(open.second)).unwrap_or_default()
+    }
+
+    /// Takes the whole inventory: containers that are not in it have ended.
+    pub fn set_containers(&mut self, containers: &[Container]) {
+        let ids: HashSet<&ContainerId> = containers.iter().map(|container| &container.id).collect();
+        let places = self.services.iter().flatten().flat_map(Service::containers);
+        let running = places.filter_map(|place| place.running.as_ref());
+        let gone: Vec<ContainerId> = running
+            .filter(|running| !ids.contains(&running.id))
+            .map(|running| running.id.clone())
+            .collect();
+        for id in &gone {
+            self.remove_container(id);
+        }
+        for container in containers {
+            self.upsert_container(container);
+        }
+    }
+
+    /// A container runs, or its name, service or labels changed.
+    pub fn upsert_container(&mut self, container: &Container) {
+        let now = self.open.map_or(0, |open| open.second);
+        if self.placements.get(&container.id).is_some_and(|known| !self.is_at(*known, container)) {
+            self.remove_container(&container.id);
+        }
+        let placement = self.placement(container, now);
+        self.cgroups.retain(|_, known| *known != placement);
+        self.cgroups.insert(container.cgroup, placement);
+        let service = self.service_mut(placement);
+        service.container(placement.container as usize).running = Some(Arc::new(container.clone()));
+        service.refresh();
+    }
+
+    /// A container ended. Its counts stay for [`Config::forget_after`] from
+    /// its last request, so that no exported counter loses what it counted
+    /// last; a name that comes back meanwhile goes on counting.
+    pub fn remove_container(&mut self, id: &ContainerId) {
+        let Some(placement) = self.placements.remove(id) else { return };
+        let now = self.open.map_or(0, |open| open.second);
+        let service = self.service_mut(placement);
+        let place = service.container(placement.container as usize);
+        // The name may belong to a new container already.
+        if place.running.as_ref().is_some_and(|running| running.id == *id) {
+            place.running = None;
+            place.n_active = 0;
+            place.last_seen = place.last_seen.max(now);
+            service.refresh();
+            self.cgroups.retain(|_, known| *known != placement);
+        }
+        self.forget(now);
+    }
+
+    /// Takes the number of requests in progress by watched cgroup; those not
+    /// named have none.
+    pub fn set_active(&mut self, active: impl IntoIterator<Item = (CgroupId, u64)>) {
+        for service in self.services.iter_mut().flatten() {
+            for place in service.containers_mut() {
+                place.n_active = 0;
+            }
+        }
+        for (cgroup, n_active) in active {
+            if let Some(&placement) = self.cgroups.get(&cgroup) {
+                let service = self.service_mut(placement);
+                service.container(placement.container as usize).n_active += n_active;
+            }
+        }
+    }
+
+    /// Every service as it was at the end of the last closed second: call
+    /// [`Self::tick`] first.
+    #[must_use]
+    pub fn snapshot(&self) -> LiveSnapshot {
+        let Some(open) = self.open else { return LiveSnapshot::default() };
+        let age = Duration::from_secs(open.second.saturating_sub(open.since));
+        let window = age.min(self.config.window);
+        let mut services: Vec<_> = self
+            .services
+            .iter()
+            .flatten()
+            .map(|service| service.snapshot(open.since, open.second, window))
+            .collect();
+        services.sort_by(|a, b| a.name.cmp(&b.name));
+        LiveSnapshot { at: start_of(open.second), window, services }
+    }
+
+    /// Exact counts since the start, for export.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals {
+            series: self.series.iter().flatten().flat_map(Series::totals).collect(),
+            containers: self
+                .services
+                .iter()
+                .flatten()
+                .flat_map(Service::container_totals)
+                .collect(),
+        }
+    }
+
+    /// The requests that finished last, newest first.
+    pub fn recent(&self) -> impl Iterator<Item = &Arc<FinishedRequest>> {
+        self.recent.iter()
+    }
+
+    /// The aggregator's own state.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats {
+            n_series: self.series_index.len(),
+            n_services: self.service_names.len(),
+            ..self.stats
+        }
+    }
+
+    fn open_at(&mut self, now: UnixNs) -> Open {
+        let second = now.seconds();
+        *self.open.get_or_insert(Open { second, since: second })
+    }
+
+    fn close(&mut self, second: u64) -> Vec<Rollup> {
+        let start = start_of(second);
+        let mut rollups = Vec::with_capacity(self.touched.len());
+        for index in self.touched.drain(..) {
+            let series = self.series[index as usize].as_mut().expect("a touched series is kept");
+            rollups.push(Rollup {
+                key: series.key.clone(),
+                start,
+                width: Duration::from_secs(1),
+                figures: std::mem::take(&mut series.window),
+            });
+        }
+        rollups.sort_unstable_by(|a, b| {
+            let name = |key: &SeriesKey| (key.method, key.status, key.outcome);
+            (a.key.service.cmp(&b.key.service))
+                .then_with(|| a.key.route.cmp(&b.key.route))
+                .then_with(|| a.key.method.cmp(&b.key.method))
+                .then_with(|| a.key.container.cmp(&b.key.container))
+                .then_with(|| name(&a.key).cmp(&name(&b.key)))
+        });
+        for group in rollups.chunk_by(|a, b| a.key.service == b.key.service) {
+            let Some(&at) = self.service_names.get(&group[0].key.service) else { continue };
+            if let Some(service) = &mut self.services[at as usize] {
+                service.live.push(second, group);
+                let n_requests = group.iter().map(|rollup| rollup.figures.n_requests).sum();
+                service.sparkline.add(second, n_requests);
+            }
+        }
+        rollups
+    }
+
+    fn advance(&mut self, open: Open) {
+        self.open = Some(open);
+        let first = open.second.saturating_sub(self.config.window.as_secs());
+        for service in self.services.iter_mut().flatten() {
+            service.live.expire(first, open.second);
+        }
+        if open.second >= self.next_sweep {
+            self.next_sweep = open.second + SWEEP_SECONDS;
+            self.forget(open.second);
+            self.forget_old_ids();
+        }
+    }
+
+    /// Forgets containers that ended long ago, and services without any.
+    fn forget(&mut self, now: u64) {
+        let after = self.config.forget_after;
+        let services = &mut self.services;
+        let mut n_forgotten = 0;
+        for place in services.iter_mut().flatten().flat_map(Service::containers_mut) {
+            if place.is_forgettable(now, after) {
+                place.vacate();
+                n_forgotten += 1;
+            }
+        }
+        if n_forgotten == 0 {
+            return;
+        }
+        let place = |services: &[Option<Service>], service: u32, container: u32| {
+            let service = services[service as usize].as_ref().expect("it was not forgotten yet");
+            service.containers()[container as usize].is_vacant()
+        };
+        for (at, slot) in self.series.iter_mut().enumerate() {
+            let Some(series) = slot else { continue };
+            let index = series.index;
+            if !place(services, index.service, index.container) {
+                continue;
+            }
+            debug_assert_eq!(series.window.n_requests, 0, "its window closed two seconds ago");
+            let service = services[index.service as usize].as_mut();
+            service.expect("it was not forgotten yet").release(series.budget);
+            self.n_own_series -= usize::from(series.budget == Budget::Own);
+            self.series_index.remove(&index);
+            *slot = None;
+            self.free_series.push(u32::try_from(at).expect("series are bounded"));
+        }
+        let is_kept = |known: &mut Placement| !place(services, known.service, known.container);
+        self.placements.retain(|_, known| is_kept(known));
+        self.cgroups.retain(|_, known| is_kept(known));
+        for slot in services.iter_mut() {
+            let is_over = slot.as_ref().is_some_and(|service| {
+                service.containers().iter().all(ServiceContainer::is_vacant)
+            });
+            if is_over && let Some(service) = slot.take() {
+                self.service_names.remove(&service.name);
+            }
+        }
+    }
+
+    /// Late requests place a container again after its end; its id does not
+    /// come back.
+    fn forget_old_ids(&mut self) {
+        let services = &self.services;
+        self.placements.retain(|id, known| {
+            let service = services[known.service as usize].as_ref();
+            let place = service.map(|service| &service.containers()[known.container as usize]);
+            place.is_some_and(|place| place.running.as_ref().is_some_and(|now| now.id == *id))
+        });
+    }
+
+    fn service_mut(&mut self, placement: Placement) -> &mut Service {
+        self.services[placement.service as usize].as_mut().expect("a placement names a service")
+    }
+
+    fn is_at(&self, placement: Placement, container: &Container) -> bool {
+        self.services[placement.service as usize].as_ref().is_some_and(|service| {
+            let place = &service.containers()[placement.container as usize];
+            *service.name == *container.service.0 && *place.name == *container.name
+        })
+    }
+
+    fn placement(&mut self, container: &Container, now: u64) -> Placement {
+        if let Some(&known) = self.placements.get(&container.id)
+            && self.is_at(known, container)
+        {
+            return known;
+        }
+        let name = container.service.0.as_str();
+        let service = match self.service_names.get(name) {
+            Some(&known) => known,
+            None => {
+                let fresh = Service::new(name, &self.config);
+                let free = self.services.iter().position(Option::is_none);
+                let at = free.unwrap_or(self.services.len());
+                let index = u32::try_from(at).expect("services are as many as containers");
+                self.service_names.insert(Arc::clone(&fresh.name), index);
+                if free.is_none() {
+                    self.services.push(None);
+                }
+                self.services[at] = Some(fresh);
+                index
+            }
+        };
+        let place = self.services[service as usize]
+            .as_mut()
+            .expect("the index of names is current")
+            .place(&container.name, now);
+        let container_index = u32::try_from(place).expect("containers are fewer");
+        let placement = Placement { service, container: container_index };
+        self.placements.insert(container.id.clone(), placement);
+        placement
+    }
+
+    fn series_of(&mut self, placement: Placement, request: &RequestRecord) -> u32 {
+        let service = self.services[placement.service as usize]
+            .as_mut()
+            .expect("a placement names a service");
+        let route = service.routes.resolve(&request.path, Proof::of(request.status));
+        let index = SeriesIndex {
+            service: placement.service,
+            container: placement.container,
+            route,
+            method: request.method,
+            status: request.status,
+            outcome: request.outcome,
+        };
+        if let Some(&known) = self.series_index.get(&index) {
+            return known;
+        }
+        if self.n_own_series < self.config.max_series
+            && service.n_series < self.config.max_series_of_service
+        {
+            service.n_series += 1;
+            self.n_own_series += 1;
+            return self.add_series(index, Budget::Own);
+        }
+        self.stats.n_requests_overflowed += 1;
+        let other = SeriesIndex { route: RouteIndex::OTHER, ..index };
+        if let Some(&known) = self.series_index.get(&other) {
+            return known;
+        }
+        if service.n_overflow_series < MAX_OVERFLOW_SERIES {
+            service.n_overflow_series += 1;
+            return self.add_series(other, Budget::Overflow);
+        }
+        // Five a container at most: one an outcome.
+        let last = SeriesIndex { method: None, status: None, ..other };
+        match self.series_index.get(&last) {
+            Some(&known) => known,
+            None => self.add_series(last, Budget::Last),
+        }
+    }
+
+    fn add_series(&mut self, index: SeriesIndex, budget: Budget) -> u32 {
+        let service =
+            self.services[index.service as usize].as_mut().expect("the caller found the service");
+        let key = SeriesKey {
+            service: Arc::clone(&service.name),
+            container: Arc::clone(&service.container(index.container as usize).name),
+            method: index.method,
+            route: Arc::clone(service.routes.name(index.route)),
+            status: index.status,
+            outcome: index.outcome,
+        };
+        let total = service.total((index.route, index.method, index.status, index.outcome));
+        let series = Some(Series::new(index, budget, key, total));
+        let at = match self.free_series.pop() {
+            Some(at) => {
+                self.series[at as usize] = series;
+                at
+            }
+            None => {
+                self.series.push(series);
+                u32::try_from(self.series.len() - 1).expect("series are bounded")
+            }
+        };
+        self.series_index.insert(index, at);
+        at
+    }
+}
+
+fn start_of(second: u64) -> UnixNs {
+    UnixNs(second.saturating_mul(NS_PER_SECOND))
+}

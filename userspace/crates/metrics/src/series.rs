@@ -1,0 +1,106 @@
+//! One series: a container, method, route, status and outcome.
+
+use modeltap_core::record::{Completeness, Method, Outcome, RequestRecord};
+use modeltap_core::rollup::{Figures, SeriesKey};
+use modeltap_core::totals::{Counters, SeriesTotals};
+
+use crate::route::RouteIndex;
+
+/// The name of a series in small numbers, for the look-up on every request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct SeriesIndex {
+    pub(crate) service: u32,
+    pub(crate) container: u32,
+    pub(crate) route: RouteIndex,
+    pub(crate) method: Option<Method>,
+    pub(crate) status: Option<u16>,
+    pub(crate) outcome: Outcome,
+}
+
+/// Which limit a series counts against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Budget {
+    /// That of its service.
+    Own,
+    /// The reserve for what exceeds that.
+    Overflow,
+    /// None: there is one an outcome.
+    Last,
+}
+
+/// What is gathered of a series. The open window's histograms are sparse: a
+/// second of one series fills few buckets, and its rollup needs them so.
+#[derive(Debug)]
+pub(crate) struct Series {
+    pub(crate) index: SeriesIndex,
+    pub(crate) budget: Budget,
+    pub(crate) key: SeriesKey,
+    /// Place of its count in its service's totals.
+    pub(crate) total: usize,
+    /// The open window.
+    pub(crate) window: Figures,
+    /// Counts since the start, by minor version of HTTP/1.
+    versions: Vec<(u8, Box<Counters>)>,
+}
+
+impl Series {
+    pub(crate) fn new(index: SeriesIndex, budget: Budget, key: SeriesKey, total: usize) -> Self {
+        let versions = Vec::with_capacity(1);
+        Self { index, budget, key, total, window: Figures::default(), versions }
+    }
+
+    /// Counts one request in the open window and since the start.
+    pub(crate) fn record(&mut self, request: &RequestRecord) {
+        let duration = request.timings.duration();
+        let ttfb = request.timings.time_to_first_byte();
+        let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+
+        let window = &mut self.window;
+        window.n_requests += 1;
+        window.n_errors += u64::from(request.is_error());
+        window.n_incomplete += u64::from(is_incomplete(request));
+        window.duration_sum_ns = window.duration_sum_ns.saturating_add(ns);
+        window.duration_max_ns = window.duration_max_ns.max(ns);
+        window.request_body_bytes =
+            window.request_body_bytes.saturating_add(request.request_body_bytes);
+        window.response_body_bytes =
+            window.response_body_bytes.saturating_add(request.response_body_bytes);
+        window.duration.record(duration);
+
+        let counters = self.version(request.http_minor);
+        counters.n_requests += 1;
+        counters.duration.record(duration);
+        counters.request_body.record(request.request_body_bytes);
+        counters.response_body.record(request.response_body_bytes);
+        if let Some(ttfb) = ttfb {
+            counters.time_to_first_byte.record(ttfb);
+            self.window.time_to_first_byte.record(ttfb);
+        }
+    }
+
+    /// Counts since the start, one entry a version.
+    pub(crate) fn totals(&self) -> impl Iterator<Item = SeriesTotals> {
+        self.versions.iter().map(|(http_minor, counters)| SeriesTotals {
+            key: self.key.clone(),
+            http_minor: *http_minor,
+            counters: **counters,
+        })
+    }
+
+    fn version(&mut self, http_minor: u8) -> &mut Counters {
+        // HTTP/1 has two minor versions; anything else counts as the newer.
+        let http_minor = http_minor.min(1);
+        let at = match self.versions.iter().position(|(known, _)| *known == http_minor) {
+            Some(at) => at,
+            None => {
+                self.versions.push((http_minor, Box::default()));
+                self.versions.len() - 1
+            }
+        };
+        &mut self.versions[at].1
+    }
+}
+
+fn is_incomplete(request: &RequestRecord) -> bool {
+    request.completeness != Completeness::Whole || request.outcome == Outcome::Lost
+}
