@@ -1,0 +1,195 @@
+//! Every check and every test, in the order of their cost.
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::build::{self, Profile};
+use crate::demo;
+use crate::docker::Engine;
+use crate::packages;
+use crate::paths::Paths;
+use crate::process;
+use crate::report::Report;
+use crate::seed::Seed;
+use crate::setup;
+use crate::tidy;
+
+/// Test targets of the daemon's package that need root, the kernel and
+/// containers.
+const LIVE_FEATURE: &str = "live";
+const DAEMON_PACKAGE: &str = "modeltap";
+
+/// What the command line says about the tests.
+#[derive(Args)]
+pub struct Options {
+    /// Leave out the tests that need root, containers or a browser
+    #[arg(long)]
+    without_live: bool,
+}
+
+/// Runs everything; the last line printed is `N passed, N failed`.
+///
+/// A check that is no test (formatting, lints, rules, a build) counts as one
+/// failed test when it fails and not at all when it passes.
+pub fn run(paths: &Paths, options: &Options) -> ExitCode {
+    let mut report = Report::default();
+    if let Err(error) = execute(paths, options, &mut report) {
+        eprintln!("error: {error:#}");
+    }
+    report.print();
+    if report.n_failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn execute(paths: &Paths, options: &Options, report: &mut Report) -> Result<()> {
+    let is_ci = env::var("CI").is_ok_and(|value| value == "true");
+    let tools = report.stage("set-up", || setup::set_up(paths))?;
+    // The checks need no build of the daemon and are the first to fail.
+    let _ = report.stage("tidy", || tidy_is_clean(&paths.root));
+    let _ = report.stage("format", || format_is_clean(paths));
+    let daemon = report.stage("build", || {
+        build::everything(paths, &tools, Profile::Release)
+    })?;
+
+    let seed = Seed::new(paths, Profile::Debug.folder())?;
+    seed.plant()?;
+    let _ = report.stage("lints", || {
+        let mut clippy = cargo(paths, "clippy");
+        clippy.args(["--workspace", "--all-targets", "--", "-D", "warnings"]);
+        process::run(&mut clippy)
+    });
+    let mut unit = cargo(paths, "test");
+    unit.args(["--workspace", "--no-fail-fast"]);
+    report.tests("unit, property and replay tests", &mut unit);
+    seed.harvest()?;
+
+    let obstacle = if options.without_live {
+        Some("--without-live".to_owned())
+    } else {
+        live_obstacle()
+    };
+    if let Some(obstacle) = obstacle {
+        if is_ci {
+            let _ = report.stage("live tests", || -> Result<()> {
+                bail!("cannot run under CI=true: {obstacle}")
+            });
+        } else {
+            report.skip("live tests", &obstacle);
+        }
+        return Ok(());
+    }
+    let live = report.stage("live set-up", || {
+        let binaries = demo::ensure_binaries(paths)?;
+        ensure_browser()?;
+        Ok((binaries, Engine::ensure(paths)?))
+    });
+    let (binaries, _engine) = match live {
+        Ok(live) => live,
+        Err(error) if is_ci => return Err(error),
+        Err(error) => {
+            report.forgive("live set-up");
+            report.skip("live tests", &format!("{error:#}"));
+            return Ok(());
+        }
+    };
+    let mut live = cargo(paths, "test");
+    live.args([
+        "--package",
+        DAEMON_PACKAGE,
+        "--features",
+        LIVE_FEATURE,
+        "--no-fail-fast",
+    ])
+    // Only the targets that need the feature: the rest ran above.
+    .args(live_targets(paths)?)
+    .env("MODELTAP_BIN", &daemon)
+    .env("MODELTAP_DEMO_BIN_DIR", &binaries)
+    // They share the kernel, the engine and two processors.
+    .args(["--", "--test-threads=1"]);
+    report.tests("live and browser tests", &mut live);
+    Ok(())
+}
+
+fn cargo(paths: &Paths, command: &str) -> Command {
+    let mut cargo = process::cargo();
+    cargo
+        .args([command, "--locked"])
+        .current_dir(&paths.root)
+        // Test binaries carry no path to the library of their own.
+        .env("LD_LIBRARY_PATH", paths.native());
+    cargo
+}
+
+fn tidy_is_clean(root: &Path) -> Result<()> {
+    let violations = tidy::check(root)?;
+    for violation in &violations {
+        println!("{violation}");
+    }
+    if !violations.is_empty() {
+        bail!("{} violations of the rules", violations.len());
+    }
+    Ok(())
+}
+
+fn format_is_clean(paths: &Paths) -> Result<()> {
+    let mut fmt = process::cargo();
+    fmt.args(["fmt", "--all", "--check"])
+        .current_dir(&paths.root);
+    process::run(&mut fmt)
+}
+
+/// Says why the live tests cannot run here.
+fn live_obstacle() -> Option<String> {
+    if !process::is_root() {
+        return Some("they load programs into the kernel: run as root".to_owned());
+    }
+    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+        return Some("the kernel describes no types (/sys/kernel/btf/vmlinux)".to_owned());
+    }
+    None
+}
+
+fn ensure_browser() -> Result<()> {
+    if process::which("chromedriver").is_some() && process::which("chromium").is_some() {
+        return Ok(());
+    }
+    packages::ensure(
+        &["chromium", "chromium-driver", "fonts-noto-cjk"],
+        "the browser test",
+    )
+}
+
+/// Lists the daemon's test targets that need the feature, as arguments.
+fn live_targets(paths: &Paths) -> Result<Vec<String>> {
+    let mut metadata = process::cargo();
+    metadata
+        .args(["metadata", "--format-version", "1", "--no-deps", "--locked"])
+        .current_dir(&paths.root);
+    let metadata: serde_json::Value = serde_json::from_str(&process::output(&mut metadata)?)?;
+    let packages = metadata["packages"]
+        .as_array()
+        .context("cargo lists packages")?;
+    let daemon = packages
+        .iter()
+        .find(|package| package["name"] == DAEMON_PACKAGE)
+        .context("the daemon's package is part of the workspace")?;
+    let mut arguments = Vec::new();
+    for target in daemon["targets"].as_array().into_iter().flatten() {
+        let needs = target["required-features"].as_array();
+        if needs.is_some_and(|features| features.iter().any(|feature| feature == LIVE_FEATURE)) {
+            let name = target["name"].as_str().context("a target has a name")?;
+            arguments.extend(["--test".to_owned(), name.to_owned()]);
+        }
+    }
+    if arguments.is_empty() {
+        bail!("no test target of {DAEMON_PACKAGE} requires the feature {LIVE_FEATURE:?}");
+    }
+    Ok(arguments)
+}
