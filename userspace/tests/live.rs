@@ -1,0 +1,44 @@
+//! The daemon with the real kernel and real containers, against the truth of
+//! the client that drives them.
+//!
+//! Needs root and Docker. The first run on a machine builds the servers' image
+//! and takes some minutes more.
+
+#[path = "live/boundaries.rs"]
+mod boundaries;
+#[path = "live/discovery.rs"]
+mod discovery;
+#[path = "live/history.rs"]
+mod history;
+#[path = "live/lifecycle.rs"]
+mod lifecycle;
+#[path = "live/refusals.rs"]
+mod refusals;
+#[path = "live/servers.rs"]
+mod servers;
+#[path = "live/streams.rs"]
+mod streams;
+
+use std::path::Path;
+
+use modeltap_testbed::daemon::{self, Daemon, Start};
+use tempfile::TempDir;
+
+/// A daemon with a history of its own, which goes with it.
+struct Watch {
+    daemon: Daemon,
+    _data: TempDir,
+}
+
+fn start(data: &Path) -> Start {
+    Start::new(&daemon::binary(env!("CARGO_BIN_EXE_modeltap")), data)
+}
+
+#[track_caller]
+fn watch() -> Watch {
+    let data = tempfile::tempdir().unwrap();
+    Watch {
+        daemon: start(data.path()).ready(),
+        _data: data,
+    }
+}

@@ -1,0 +1,131 @@
+//! Starts that cannot succeed: one line that names the cause and the next
+//! step, an exit status that is not zero, and nothing damaged.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use modeltap_testbed::daemon::{Failure, Start, run_to_end};
+use modeltap_testbed::ground;
+
+use crate::{start, watch};
+
+#[track_caller]
+fn check(failure: &Failure, words: &[&str]) {
+    assert!(
+        !failure.status.success() && failure.status.code().is_some(),
+        "{failure:?}"
+    );
+    let lines: Vec<_> = failure
+        .stderr
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    assert_eq!(lines.len(), 1, "not one line:\n{}", failure.stderr);
+    for word in words {
+        assert!(lines[0].contains(word), "no {word:?} in {:?}", lines[0]);
+    }
+}
+
+#[test]
+fn user_without_privileges_is_told_what_is_needed() {
+    let Some(_ground) = ground::take("not-root") else {
+        return;
+    };
+    let data = tempfile::tempdir().unwrap();
+    fs::set_permissions(data.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let asked = start(&data.path().join("data")).command();
+    // Where the clone is, nobody else may be allowed to look.
+    let binary = data.path().join("modeltap");
+    fs::copy(asked.get_program(), &binary).unwrap();
+    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    command.arg(&binary).args(asked.get_args());
+    check(&run_to_end(&mut command), &["root"]);
+}
+
+#[test]
+fn port_in_use_is_named() {
+    let Some(_ground) = ground::take("port-in-use") else {
+        return;
+    };
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let data = tempfile::tempdir().unwrap();
+    check(
+        &start(data.path()).listen(address).fails(),
+        &[&address.to_string(), "--listen"],
+    );
+}
+
+#[test]
+fn data_directory_that_cannot_be_made_is_named() {
+    let Some(_ground) = ground::take("data-directory") else {
+        return;
+    };
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("a-file");
+    fs::write(&file, "kept").unwrap();
+    let failure = start(&file.join("data")).fails();
+    check(&failure, &["a-file/data", "--data-dir"]);
+    assert_eq!(fs::read_to_string(file).unwrap(), "kept");
+}
+
+#[test]
+fn second_daemon_on_the_same_history_is_refused_and_the_first_goes_on() {
+    let Some(_ground) = ground::take("second-daemon") else {
+        return;
+    };
+    let watch = watch();
+    let data = watch.daemon.same_again().data;
+    check(&start(&data).fails(), &["modeltap.duckdb", "--data-dir"]);
+    assert!(watch.daemon.status().store.ok);
+    watch.daemon.stop();
+}
+
+#[track_caller]
+fn configured(data: &Path, text: &str) -> Start {
+    let file = data.join("broken.toml");
+    fs::write(&file, text).unwrap();
+    start(data).arg("--config").arg(&file.to_string_lossy())
+}
+
+#[test]
+fn broken_configuration_is_named_with_its_origin() {
+    let Some(_ground) = ground::take("configuration") else {
+        return;
+    };
+    let data = tempfile::tempdir().unwrap();
+    check(
+        &configured(data.path(), "lissten = \"x\"\n").fails(),
+        &["lissten", "broken.toml"],
+    );
+    check(
+        &configured(data.path(), "listen = [\n").fails(),
+        &["broken.toml"],
+    );
+    check(
+        &start(data.path()).env("MODELTAP_LISSTEN", "x").fails(),
+        &["MODELTAP_LISSTEN"],
+    );
+    assert!(
+        !data.path().join("modeltap.duckdb").exists(),
+        "nothing was begun"
+    );
+}
+
+#[test]
+fn file_that_is_no_database_is_named_and_left_as_it_is() {
+    let Some(_ground) = ground::take("no-database") else {
+        return;
+    };
+    let data = tempfile::tempdir().unwrap();
+    let file = data.path().join("modeltap.duckdb");
+    let text = "somebody's notes\n".repeat(1_000);
+    fs::write(&file, &text).unwrap();
+    check(&start(data.path()).fails(), &["modeltap.duckdb"]);
+    assert_eq!(fs::read_to_string(file).unwrap(), text);
+}

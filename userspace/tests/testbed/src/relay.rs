@@ -1,0 +1,117 @@
+//! Docker's socket behind a relay that can be cut, and held up.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+const DOCKER: &str = "/var/run/docker.sock";
+
+/// A relay to the real Docker; cut when dropped.
+#[derive(Debug)]
+pub struct Relay {
+    path: PathBuf,
+    state: Arc<Mutex<State>>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    closing: bool,
+    streams: Vec<UnixStream>,
+}
+
+impl Relay {
+    /// Listens at `path`.
+    ///
+    /// # Panics
+    /// If the path is taken.
+    #[must_use]
+    pub fn open(path: &Path) -> Self {
+        Self::start(path, true)
+    }
+
+    /// Listens at `path`, takes every connection, and never answers.
+    ///
+    /// # Panics
+    /// If the path is taken.
+    #[must_use]
+    pub fn hung(path: &Path) -> Self {
+        Self::start(path, false)
+    }
+
+    fn start(path: &Path, relays: bool) -> Self {
+        let listener =
+            UnixListener::bind(path).unwrap_or_else(|error| panic!("listen at {path:?}: {error}"));
+        let state = Arc::new(Mutex::new(State::default()));
+        let shared = Arc::clone(&state);
+        let accepting = thread::spawn(move || accept(&listener, &shared, relays));
+        Self {
+            path: path.to_owned(),
+            state,
+            accepting: Some(accepting),
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.closing = true;
+        for stream in state.streams.drain(..) {
+            // The peer may have gone first.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        drop(state);
+        // Wakes the thread that accepts; it then sees that it shall end.
+        let _ = UnixStream::connect(&self.path);
+        let _ = std::fs::remove_file(&self.path);
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.join();
+        }
+    }
+}
+
+fn accept(listener: &UnixListener, state: &Mutex<State>, relays: bool) {
+    for client in listener.incoming().flatten() {
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.closing {
+            return;
+        }
+        if relays && let Ok(docker) = UnixStream::connect(DOCKER) {
+            let pairs = [
+                (client.try_clone(), docker.try_clone()),
+                (docker.try_clone(), client.try_clone()),
+            ];
+            for pair in pairs {
+                if let (Ok(from), Ok(to)) = pair {
+                    thread::spawn(move || carry(from, to));
+                }
+            }
+            state.streams.push(docker);
+        }
+        state.streams.push(client);
+    }
+}
+
+/// Moves bytes until either side ends, and then ends both.
+fn carry(mut from: UnixStream, mut to: UnixStream) {
+    let mut buffer = [0; 16_384];
+    loop {
+        let moved = from.read(&mut buffer).and_then(|n| {
+            to.write_all(&buffer[..n])?;
+            if n == 0 {
+                Err(io::ErrorKind::UnexpectedEof.into())
+            } else {
+                Ok(())
+            }
+        });
+        if moved.is_err() {
+            let _ = from.shutdown(Shutdown::Both);
+            let _ = to.shutdown(Shutdown::Both);
+            return;
+        }
+    }
+}
