@@ -1,0 +1,286 @@
+//! One typed door to the daemon: requests that time out, and the live
+//! connection that comes back by itself.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use leptos::prelude::{
+    Effect, Get, GetUntracked, RwSignal, Set, Signal, set_timeout, window,
+};
+use modeltap_api_types::{LiveCommand, LiveMessage, Problem};
+use serde::de::DeserializeOwned;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{AbortSignal, MessageEvent, RequestInit, Response, WebSocket};
+
+use crate::browser;
+use crate::state::{Connection, Store};
+
+/// Longest wait for an answer.
+const TIMEOUT_MS: u32 = 10_000;
+/// First and longest pause before the live connection is tried again.
+const BACK_OFF_MS: (u64, u64) = (500, 8_000);
+/// The daemon speaks every second; after this much silence it is gone, even
+/// where the connection was never closed (a host that lost power).
+const SILENCE_MS: f64 = 6_000.0;
+/// Longest live message that is read.
+const MAX_MESSAGE_CHARS: usize = 16 << 20;
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FetchError {
+    /// The daemon did not answer.
+    Unreachable,
+    /// It refused, and says why.
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// What was wrong.
+        detail: String,
+    },
+    /// It answered something this page does not understand.
+    Unreadable(String),
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable => f.write_str("the daemon does not answer"),
+            Self::Refused { status, detail } => write!(f, "{detail} ({status})"),
+            Self::Unreadable(why) => write!(f, "the answer could not be read: {why}"),
+        }
+    }
+}
+
+/// Reads a path of the API.
+///
+/// # Errors
+/// `Unreachable` after ten seconds or without a connection, `Refused` for any
+/// status but 2xx, `Unreadable` for a body of another shape.
+pub async fn fetch<T: DeserializeOwned>(path: &str) -> Result<T, FetchError> {
+    let init = RequestInit::new();
+    init.set_signal(Some(&AbortSignal::timeout_with_u32(TIMEOUT_MS)));
+    let response = JsFuture::from(window().fetch_with_str_and_init(path, &init))
+        .await
+        .map_err(|_| FetchError::Unreachable)?;
+    let response: Response = response.unchecked_into();
+    let text = match response.text() {
+        Ok(promise) => JsFuture::from(promise).await.map_err(|_| FetchError::Unreachable)?,
+        Err(_) => return Err(FetchError::Unreachable),
+    };
+    let text = text.as_string().unwrap_or_default();
+    if !response.ok() {
+        let status = response.status();
+        let detail = serde_json::from_str::<Problem>(&text)
+            .map_or_else(|_| response.status_text(), |problem| problem.detail);
+        return Err(FetchError::Refused { status, detail });
+    }
+    serde_json::from_str(&text).map_err(|e| FetchError::Unreadable(e.to_string()))
+}
+
+/// What is asked for again and again: the last answer and the last failure.
+pub struct Polled<T: Send + Sync + 'static> {
+    /// The last answer; a later failure leaves it.
+    pub value: RwSignal<Option<T>>,
+    /// Why the newest attempt failed.
+    pub error: RwSignal<Option<FetchError>>,
+}
+
+impl<T: Send + Sync + 'static> Clone for Polled<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T: Send + Sync + 'static> Copy for Polled<T> {}
+
+/// Reads a path at once and then every `period` for as long as `live` holds,
+/// the daemon answers and the page is in sight, one request at a time.
+pub fn poll<T>(store: Store, path: String, period: Duration, live: Signal<bool>) -> Polled<T>
+where
+    T: DeserializeOwned + Send + Sync + 'static,
+{
+    let polled = Polled { value: RwSignal::new(None), error: RwSignal::new(None) };
+    let busy = Rc::new(Cell::new(false));
+    let read = move || {
+        if busy.replace(true) {
+            return;
+        }
+        let (busy, path) = (Rc::clone(&busy), path.clone());
+        leptos::task::spawn_local(async move {
+            let answer = fetch::<T>(&path).await;
+            busy.set(false);
+            // The page may have gone while the answer was on its way.
+            match answer {
+                Ok(value) => {
+                    polled.value.try_set(Some(value));
+                    polled.error.try_set(None);
+                }
+                Err(error) => {
+                    polled.error.try_set(Some(error));
+                }
+            }
+        });
+    };
+    read();
+    browser::every(period, move || {
+        let open = store.connection.get_untracked() == Connection::Open;
+        if open && live.get_untracked() && !browser::is_hidden() {
+            read();
+        }
+    });
+    polled
+}
+
+/// Opens the live connection and keeps it open for as long as the page lives.
+pub fn connect_live(store: Store) {
+    let link = Rc::new(Link {
+        store,
+        socket: RefCell::new(None),
+        attempt: Cell::new(0),
+        heard_ms: Cell::new(browser::now_ms()),
+        retry_at_ms: Cell::new(None),
+    });
+    link.open();
+    let watchdog = Rc::clone(&link);
+    browser::every(Duration::from_millis(500), move || watchdog.tick());
+    Effect::new(move |_| {
+        let command = store.subscription.get();
+        link.send(command.as_ref().unwrap_or(&LiveCommand::UnsubscribeRequests));
+    });
+}
+
+struct Link {
+    store: Store,
+    /// The open or opening socket with its callbacks, which must outlive it.
+    socket: RefCell<Option<Socket>>,
+    attempt: Cell<u32>,
+    heard_ms: Cell<f64>,
+    retry_at_ms: Cell<Option<f64>>,
+}
+
+struct Socket {
+    socket: WebSocket,
+    _on_open: Closure<dyn FnMut()>,
+    _on_message: Closure<dyn FnMut(MessageEvent)>,
+    _on_close: Closure<dyn FnMut()>,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.socket.set_onopen(None);
+        self.socket.set_onmessage(None);
+        self.socket.set_onclose(None);
+        // Closing what is closed is no error worth telling.
+        let _ = self.socket.close();
+    }
+}
+
+impl Link {
+    fn open(self: &Rc<Self>) {
+        self.retry_at_ms.set(None);
+        self.heard_ms.set(browser::now_ms());
+        let Ok(socket) = WebSocket::new(&live_address()) else {
+            self.lost();
+            return;
+        };
+        let weak = Rc::downgrade(self);
+        let on_open = Closure::<dyn FnMut()>::new(move || {
+            if let Some(link) = weak.upgrade() {
+                link.opened();
+            }
+        });
+        let weak = Rc::downgrade(self);
+        let on_message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
+            if let (Some(link), Some(text)) = (weak.upgrade(), event.data().as_string()) {
+                link.receive(&text);
+            }
+        });
+        let weak = Rc::downgrade(self);
+        let on_close = Closure::<dyn FnMut()>::new(move || {
+            // The callback must not be dropped while it runs.
+            let weak = weak.clone();
+            set_timeout(
+                move || {
+                    if let Some(link) = weak.upgrade() {
+                        link.lost();
+                    }
+                },
+                Duration::ZERO,
+            );
+        });
+        socket.set_onopen(Some(on_open.as_ref().unchecked_ref()));
+        socket.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
+        socket.set_onclose(Some(on_close.as_ref().unchecked_ref()));
+        *self.socket.borrow_mut() = Some(Socket {
+            socket,
+            _on_open: on_open,
+            _on_message: on_message,
+            _on_close: on_close,
+        });
+    }
+
+    fn opened(&self) {
+        self.heard_ms.set(browser::now_ms());
+        if let Some(command) = self.store.subscription.get_untracked() {
+            self.send(&command);
+        }
+    }
+
+    fn receive(&self, text: &str) {
+        self.heard_ms.set(browser::now_ms());
+        if text.len() > MAX_MESSAGE_CHARS {
+            browser::warn("a live message was too long and was left out");
+            return;
+        }
+        match serde_json::from_str::<LiveMessage>(text) {
+            Ok(message) => {
+                self.attempt.set(0);
+                self.store.apply(message, browser::now_ms());
+            }
+            // A newer daemon may say what this page does not know.
+            Err(error) => browser::warn(&format!("a live message was left out: {error}")),
+        }
+    }
+
+    fn send(&self, command: &LiveCommand) {
+        if let Some(socket) = &*self.socket.borrow()
+            && socket.socket.ready_state() == WebSocket::OPEN
+            && let Ok(text) = serde_json::to_string(command)
+        {
+            // A socket that closes just now is found out by its own event.
+            let _ = socket.socket.send_with_str(&text);
+        }
+    }
+
+    fn lost(&self) {
+        let now = browser::now_ms();
+        self.socket.borrow_mut().take();
+        if !matches!(self.store.connection.get_untracked(), Connection::Lost { .. }) {
+            self.store.connection.set(Connection::Lost { since_ms: now });
+        }
+        let attempt = self.attempt.get();
+        self.attempt.set(attempt.saturating_add(1));
+        let pause = (BACK_OFF_MS.0 << attempt.min(8)).min(BACK_OFF_MS.1) as f64;
+        // Many open pages must not all come back in the same instant.
+        self.retry_at_ms.set(Some(now + pause * (0.75 + 0.5 * js_sys::Math::random())));
+    }
+
+    fn tick(self: &Rc<Self>) {
+        let now = browser::now_ms();
+        match self.retry_at_ms.get() {
+            Some(at) if now >= at => self.open(),
+            Some(_) => {}
+            None if now - self.heard_ms.get() > SILENCE_MS => self.lost(),
+            None => {}
+        }
+    }
+}
+
+fn live_address() -> String {
+    let location = window().location();
+    let scheme = if location.protocol().is_ok_and(|p| p == "https:") { "wss" } else { "ws" };
+    format!("{scheme}://{}/api/v1/live", location.host().unwrap_or_default())
+}

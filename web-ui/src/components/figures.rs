@@ -1,0 +1,111 @@
+//! Figures, health marks and statuses as they look everywhere.
+
+use leptos::prelude::*;
+use modeltap_api_types::{Health, StatusCount};
+
+use crate::format::{self, Quantity};
+use crate::state::health_label;
+
+/// A number with its unit set smaller.
+pub fn quantity(q: Quantity) -> impl IntoView {
+    let unit = (!q.unit.is_empty()).then(|| view! { <span class="unit">{q.unit}</span> });
+    view! { <span class="quantity">{q.value}{unit}</span> }
+}
+
+/// The class that colours by health.
+#[must_use]
+pub fn health_class(health: Health) -> &'static str {
+    match health {
+        Health::Critical => "crit",
+        Health::Warning => "warn",
+        Health::Ok => "ok",
+        Health::Idle => "idle",
+    }
+}
+
+/// Health as a shape, a colour and a word: no one of them is needed.
+#[component]
+pub fn HealthMark(
+    /// The health.
+    #[prop(into)]
+    health: Signal<Health>,
+) -> impl IntoView {
+    view! {
+        <span class=move || format!("health {}", health_class(health.get()))>
+            <span class="mark-shape" aria-hidden="true"></span>
+            <span>{move || health_label(health.get())}</span>
+        </span>
+    }
+}
+
+/// The class that colours by status.
+#[must_use]
+pub fn status_class(status: Option<u16>) -> &'static str {
+    match status {
+        Some(100..=199) => "s1xx",
+        Some(200..=299) => "s2xx",
+        Some(300..=399) => "s3xx",
+        Some(400..=499) => "s4xx",
+        Some(_) => "s5xx",
+        None => "snone",
+    }
+}
+
+/// A status as text.
+#[must_use]
+pub fn status_text(status: Option<u16>) -> String {
+    status.map_or_else(|| "none".to_owned(), |s| s.to_string())
+}
+
+/// Exact counts by status, as small labels.
+pub fn status_counts(counts: Vec<StatusCount>) -> impl IntoView {
+    counts
+        .into_iter()
+        .map(|c| {
+            view! {
+                <span class=format!("chip {}", status_class(c.status))>
+                    <i aria-hidden="true"></i>
+                    {status_text(c.status)}
+                    <b>{format::count(c.n_requests)}</b>
+                </span>
+            }
+        })
+        .collect_view()
+}
+
+/// A share as a bar of fixed width.
+pub fn share_bar(share: f64) -> impl IntoView {
+    let width = format!("{:.1}%", share.clamp(0.0, 1.0) * 100.0);
+    view! { <span class="bar" aria-hidden="true"><i style:width=width></i></span> }
+}
+
+/// One large figure with its name above and a remark below.
+#[component]
+pub fn Kpi(
+    /// Its name.
+    label: &'static str,
+    /// The figure.
+    #[prop(into)]
+    value: Signal<Quantity>,
+    /// The remark.
+    #[prop(into)]
+    note: Signal<String>,
+) -> impl IntoView {
+    view! {
+        <div class="panel kpi">
+            <span class="label">{label}</span>
+            <b class="figure">{move || quantity(value.get())}</b>
+            <span class="note" title=move || note.get()>{move || note.get()}</span>
+        </div>
+    }
+}
+
+/// How well or badly a request ended, for its colour.
+#[must_use]
+pub fn outcome_class(outcome: &str) -> &'static str {
+    match outcome {
+        "complete" => "muted",
+        "client_aborted" => "warn",
+        _ => "crit",
+    }
+}

@@ -1,0 +1,212 @@
+//! The bar on every page: where one is, what was captured, how it looks.
+
+use leptos::prelude::*;
+use leptos_router::components::A;
+use wasm_bindgen::prelude::*;
+
+use crate::browser;
+use crate::components::figures::quantity;
+use crate::format;
+use crate::state::{CaptureSummary, Connection, Store, Trust};
+
+/// Where the choice is remembered; `static/theme.js` reads it before the
+/// first paint.
+const STORAGE_KEY: &str = "modeltap.theme";
+
+/// Dark, light, or what the system says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThemeChoice {
+    /// What the system says.
+    System,
+    /// Dark.
+    Dark,
+    /// Light.
+    Light,
+}
+
+impl ThemeChoice {
+    fn name(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Dark => "dark",
+            Self::Light => "light",
+        }
+    }
+
+    fn next(self) -> Self {
+        match self {
+            Self::System => Self::Dark,
+            Self::Dark => Self::Light,
+            Self::Light => Self::System,
+        }
+    }
+}
+
+/// The theme, for what cannot follow a style sheet.
+#[derive(Clone, Copy)]
+pub struct Theme {
+    choice: RwSignal<ThemeChoice>,
+    /// `dark` or `light`.
+    pub resolved: Memo<&'static str>,
+}
+
+impl Theme {
+    /// Reads the remembered choice and follows the system from now on.
+    #[must_use]
+    pub fn start() -> Self {
+        let choice = RwSignal::new(match browser::remembered(STORAGE_KEY).as_deref() {
+            Some("dark") => ThemeChoice::Dark,
+            Some("light") => ThemeChoice::Light,
+            _ => ThemeChoice::System,
+        });
+        let system_dark = RwSignal::new(browser::prefers_dark());
+        if let Ok(Some(query)) = window().match_media("(prefers-color-scheme: dark)") {
+            let changed = Closure::<dyn Fn()>::new(move || system_dark.set(browser::prefers_dark()));
+            // The page's own life is the listener's.
+            let _ = query
+                .add_event_listener_with_callback("change", changed.into_js_value().unchecked_ref());
+        }
+        let resolved = Memo::new(move |_| match choice.get() {
+            ThemeChoice::Dark => "dark",
+            ThemeChoice::Light => "light",
+            ThemeChoice::System if system_dark.get() => "dark",
+            ThemeChoice::System => "light",
+        });
+        Effect::new_isomorphic(move |_| {
+            let name = resolved.get();
+            if let Some(root) = document().document_element() {
+                // An element takes any attribute with a plain name.
+                let _ = root.set_attribute("data-theme", name);
+            }
+        });
+        Self { choice, resolved }
+    }
+
+    fn turn(self) {
+        self.choice.update(|choice| *choice = choice.next());
+        browser::remember(STORAGE_KEY, self.choice.get_untracked().name());
+    }
+}
+
+/// The bar on every page.
+#[component]
+pub fn Header() -> impl IntoView {
+    let theme = expect_context::<Theme>();
+    let choice = move || theme.choice.get();
+    view! {
+        <header class="top">
+            <a class="brand" href="/" aria-label="modeltap, overview">
+                <svg viewBox="0 0 20 20" aria-hidden="true">
+                    <rect class="brand-ground" width="20" height="20" rx="6"></rect>
+                    <path class="brand-line" d="M3.5 11.5h3l2-6 3.2 9 1.9-5h2.9"></path>
+                </svg>
+                <span>"modeltap"</span>
+            </a>
+            <nav aria-label="Pages">
+                <A href="/" exact=true>"Overview"</A>
+                <A href="/requests">"Requests"</A>
+                <A href="/system">"System"</A>
+            </nav>
+            <span class="grow"></span>
+            <CaptureBadge/>
+            <ConnectionState/>
+            <button
+                class="icon"
+                on:click=move |_| theme.turn()
+                title=move || format!("Theme: {}", choice().name())
+                aria-label=move || {
+                    format!("Theme: {}. Switch to {}", choice().name(), choice().next().name())
+                }
+            >
+                {move || theme_icon(choice())}
+            </button>
+        </header>
+    }
+}
+
+fn theme_icon(choice: ThemeChoice) -> impl IntoView {
+    let path = match choice {
+        ThemeChoice::System => "M3 4h14v9H3zM7 16.5h6M10 13v3.5",
+        ThemeChoice::Dark => "M16.5 11.8A6.8 6.8 0 0 1 8.2 3.5a6.8 6.8 0 1 0 8.3 8.3z",
+        ThemeChoice::Light => {
+            "M10 6.6a3.4 3.4 0 1 0 0 6.8 3.4 3.4 0 0 0 0-6.8zM10 2v1.6M10 16.4V18M2 10h1.6M16.4 10H18\
+             M4.3 4.3l1.2 1.2M14.5 14.5l1.2 1.2M15.7 4.3l-1.2 1.2M5.5 14.5l-1.2 1.2"
+        }
+    };
+    view! { <svg viewBox="0 0 20 20" aria-hidden="true"><path d=path></path></svg> }
+}
+
+/// How much of what moved was captured, and what was not.
+#[component]
+fn CaptureBadge() -> impl IntoView {
+    let store = expect_context::<Store>();
+    let summary = Memo::new(move |_| {
+        store.status.with(|s| s.as_ref().map(|s| CaptureSummary::new(&s.capture)))
+    });
+    let trust = move || match summary.with(|s| s.as_ref().map(|s| s.trust)) {
+        None => "unknown",
+        Some(Trust::Whole) => "ok",
+        Some(Trust::Partial) => "warn",
+        Some(Trust::Lossy) => "crit",
+    };
+    let share = move || summary.with(|s| format::percent(s.as_ref().and_then(CaptureSummary::share)));
+    let detail = move || {
+        summary.with(|s| match s {
+            None => String::new(),
+            Some(s) if s.events_observed == 0 => "no events yet".to_owned(),
+            Some(s) => {
+                let mut text = format!(
+                    "{} of {} events",
+                    format::count(s.events_kept),
+                    format::count(s.events_observed)
+                );
+                for (n, word) in &s.misses {
+                    text.push_str(&format!(" · {} {word}", format::count(*n)));
+                }
+                text
+            }
+        })
+    };
+    let number = move |of: fn(&CaptureSummary) -> u64| {
+        summary.with(|s| s.as_ref().map(|s| of(s).to_string()))
+    };
+    view! {
+        <a
+            class=move || format!("badge capture {}", trust())
+            href="/system"
+            data-testid="capture-badge"
+            data-state=trust
+            data-captured=move || number(|s| s.events_kept)
+            data-observed=move || number(|s| s.events_observed)
+            title=move || format!("Captured: {}", detail())
+        >
+            <span class="mark-shape" aria-hidden="true"></span>
+            <b>{move || quantity(share())}</b>
+            <span>"captured"</span>
+            <span class="detail">{detail}</span>
+        </a>
+    }
+}
+
+/// Whether the page is live.
+#[component]
+fn ConnectionState() -> impl IntoView {
+    let store = expect_context::<Store>();
+    let state = move || match store.connection.get() {
+        Connection::Connecting => ("connecting", "Connecting"),
+        Connection::Open => ("live", "Live"),
+        Connection::Lost { .. } => ("lost", "Reconnecting"),
+    };
+    view! {
+        <span
+            class=move || format!("connection {}", state().0)
+            role="status"
+            data-testid="connection"
+            data-state=move || state().0
+            title=move || format!("Connection to the daemon: {}", state().1)
+        >
+            <i aria-hidden="true"></i>
+            <span>{move || state().1}</span>
+        </span>
+    }
+}

@@ -1,0 +1,8 @@
+//! The pages.
+
+pub mod not_found;
+pub mod overview;
+pub mod requests;
+pub mod service;
+pub mod service_tables;
+pub mod system;

@@ -1,0 +1,368 @@
+//! A live tail of single requests.
+
+use std::collections::{HashSet, VecDeque};
+
+use leptos::prelude::*;
+use leptos_router::NavigateOptions;
+use leptos_router::hooks::{use_navigate, use_query_map};
+use modeltap_api_types::{LiveCommand, Request, Requests};
+
+use crate::browser;
+use crate::client::{FetchError, fetch};
+use crate::components::request_row::{TimeLegend, request_key, request_row};
+use crate::format;
+use crate::state::{Connection, MAX_REQUESTS, Store};
+
+/// What the tail is narrowed to; lives in the address bar.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Filter {
+    service: String,
+    /// First digit of the status, `none`, or empty for all.
+    status: String,
+    outcome: String,
+    route: String,
+}
+
+impl Filter {
+    fn matches(&self, request: &Request) -> bool {
+        let status = match request.status {
+            Some(status) => (status / 100).to_string(),
+            None => "none".to_owned(),
+        };
+        (self.service.is_empty() || request.service == self.service)
+            && (self.status.is_empty() || self.status == status)
+            && (self.outcome.is_empty() || self.outcome == request.outcome)
+            && (self.route.is_empty()
+                || request.route.to_lowercase().contains(&self.route.to_lowercase()))
+    }
+
+    fn query(&self) -> String {
+        let parts = [
+            ("service", &self.service),
+            ("status", &self.status),
+            ("outcome", &self.outcome),
+            ("route", &self.route),
+        ];
+        let parts = parts.iter().filter(|(_, value)| !value.is_empty());
+        let parts = parts.map(|(key, value)| format!("{key}={}", browser::escape(value)));
+        format!("?{}", parts.collect::<Vec<_>>().join("&"))
+    }
+}
+
+/// The live tail.
+#[component]
+pub fn RequestsPage() -> impl IntoView {
+    let store = expect_context::<Store>();
+    let query = use_query_map();
+    let filter = Memo::new(move |_| {
+        query.with(|q| {
+            let value = |key| q.get_str(key).unwrap_or_default().to_owned();
+            Filter {
+                service: value("service"),
+                status: value("status"),
+                outcome: value("outcome"),
+                route: value("route"),
+            }
+        })
+    });
+    let navigate = use_navigate();
+    let set_filter = Callback::new(move |filter: Filter| {
+        let options =
+            NavigateOptions { replace: true, scroll: false, ..NavigateOptions::default() };
+        navigate(&format!("/requests{}", filter.query()), options);
+    });
+    let paused = RwSignal::new(false);
+    let (rows, error) = tail(store, filter, paused);
+
+    let shown = Memo::new(move |_| {
+        let filter = filter.get();
+        rows.with(|rows| rows.iter().filter(|r| filter.matches(r)).cloned().collect::<Vec<_>>())
+    });
+    let waiting = move || store.inbox.with(VecDeque::len);
+    let counted = move || {
+        let (shown, held) = (shown.with(Vec::len), rows.with(VecDeque::len));
+        let of = if shown == held { String::new() } else { format!(" of {held}") };
+        let waiting = match (paused.get(), waiting()) {
+            (true, MAX_REQUESTS) => format!(" · {MAX_REQUESTS} or more waiting"),
+            (true, n) => format!(" · {n} waiting"),
+            (false, _) => String::new(),
+        };
+        format!("{shown}{of} requests{waiting}")
+    };
+    let none = move || {
+        if store.connection.get() != Connection::Open {
+            "Waiting for the daemon."
+        } else if rows.with(VecDeque::is_empty) {
+            "No requests yet. They appear here as they finish."
+        } else {
+            "None of the last requests matches the filters."
+        }
+    };
+    view! {
+        <h1 class="sr-only">"Requests"</h1>
+        <Filters filter set_filter paused/>
+        <section class="panel table-panel">
+            <div class="head wrap">
+                <h2>"Live requests"</h2>
+                <span class="unit" data-testid="requests-count">{counted}</span>
+                <span class="grow"></span>
+                <TimeLegend/>
+            </div>
+            {move || error.get().map(|e| {
+                view! { <p class="none">{format!("Earlier requests: {e}.")}</p> }
+            })}
+            <table class="cards requests" role="table">
+                <thead role="rowgroup">
+                    <tr role="row">
+                        <th role="columnheader" scope="col" class="left">"Started"</th>
+                        <th role="columnheader" scope="col" class="left">"Service"</th>
+                        <th role="columnheader" scope="col" class="left">"Route"</th>
+                        <th role="columnheader" scope="col" class="left">"Status"</th>
+                        <th role="columnheader" scope="col" class="left">"Outcome"</th>
+                        <th role="columnheader" scope="col">"Took"</th>
+                        <th role="columnheader" scope="col" class="wide">"First byte"</th>
+                        <th role="columnheader" scope="col" class="left">"Where the time went"</th>
+                    </tr>
+                </thead>
+                <tbody role="rowgroup">
+                    <For each=move || shown.get() key=request_key let(request)>
+                        {request_row(request, true)}
+                    </For>
+                </tbody>
+            </table>
+            <Show when=move || shown.with(Vec::is_empty)>
+                <p class="none">{none}</p>
+            </Show>
+        </section>
+    }
+}
+
+/// The newest requests: those before the page was opened, then what comes in.
+fn tail(
+    store: Store,
+    filter: Memo<Filter>,
+    paused: RwSignal<bool>,
+) -> (RwSignal<VecDeque<Request>>, RwSignal<Option<FetchError>>) {
+    let rows = RwSignal::new(VecDeque::<Request>::new());
+    let error = RwSignal::new(None);
+    let service = Memo::new(move |_| filter.with(|f| f.service.clone()));
+    let is_open = Memo::new(move |_| store.connection.get() == Connection::Open);
+
+    Effect::new(move |_| {
+        let service = Some(service.get()).filter(|s| !s.is_empty());
+        store.subscription.set(Some(LiveCommand::SubscribeRequests { service }));
+    });
+    // Another service, or a daemon that came back: what went by meanwhile is
+    // asked for, and merged by name.
+    Effect::new(move |_| {
+        let service = service.get();
+        if !is_open.get() {
+            return;
+        }
+        rows.update(|rows| rows.retain(|r| service.is_empty() || r.service == service));
+        leptos::task::spawn_local(async move {
+            let only = match service.as_str() {
+                "" => String::new(),
+                name => format!("&service={}", browser::escape(name)),
+            };
+            match fetch::<Requests>(&format!("/api/v1/requests?limit=200{only}")).await {
+                Ok(earlier) => {
+                    error.try_set(None);
+                    rows.try_update(|rows| merge(rows, earlier.requests));
+                }
+                Err(e) => {
+                    error.try_set(Some(e));
+                }
+            }
+        });
+    });
+    Effect::new(move |_| {
+        if paused.get() || store.inbox.with(VecDeque::is_empty) {
+            return;
+        }
+        let arrived = store.inbox.try_update(std::mem::take).unwrap_or_default();
+        rows.update(|rows| merge(rows, arrived.into()));
+    });
+    on_cleanup(move || {
+        store.subscription.set(None);
+        store.inbox.update(VecDeque::clear);
+    });
+    (rows, error)
+}
+
+/// Puts requests together, newest first, each once, no more than fit.
+fn merge(rows: &mut VecDeque<Request>, arrived: Vec<Request>) {
+    let mut seen: HashSet<_> = rows.iter().map(request_key).collect();
+    let mut all: Vec<Request> = arrived.into_iter().filter(|r| seen.insert(request_key(r))).collect();
+    all.extend(rows.drain(..));
+    all.sort_by_key(|r| std::cmp::Reverse(r.ended_monotonic_ns));
+    all.truncate(MAX_REQUESTS);
+    *rows = all.into();
+}
+
+#[component]
+fn Filters(
+    filter: Memo<Filter>,
+    set_filter: Callback<Filter>,
+    paused: RwSignal<bool>,
+) -> impl IntoView {
+    let store = expect_context::<Store>();
+    let change = move |change: fn(&mut Filter, String)| {
+        move |event: web_sys::Event| {
+            let mut new = filter.get_untracked();
+            change(&mut new, event_target_value(&event));
+            set_filter.run(new);
+        }
+    };
+    let services = Memo::new(move |_| {
+        let mut names: Vec<String> = store.services().iter().map(|s| s.with(|s| s.name.clone())).collect();
+        let chosen = filter.with(|f| f.service.clone());
+        if !chosen.is_empty() && !names.contains(&chosen) {
+            names.push(chosen);
+        }
+        names
+    });
+    let option = |value: &str, label: String, chosen: String| {
+        view! { <option value=value.to_owned() selected=value == chosen>{label}</option> }
+    };
+    let service_options = move || {
+        let chosen = filter.with(|f| f.service.clone());
+        let names = services.get().into_iter();
+        names.map(|name| option(&name, name.clone(), chosen.clone())).collect_view()
+    };
+    let status_options = move || {
+        let chosen = filter.with(|f| f.status.clone());
+        ["2", "3", "4", "5", "none"]
+            .map(|s| {
+                let label = if s == "none" { "No status".to_owned() } else { format!("{s}xx") };
+                option(s, label, chosen.clone())
+            })
+            .into_iter()
+            .collect_view()
+    };
+    let outcome_options = move || {
+        let chosen = filter.with(|f| f.outcome.clone());
+        ["complete", "client_aborted", "server_aborted", "unanswered", "lost"]
+            .map(|o| option(o, format::outcome(o), chosen.clone()))
+            .into_iter()
+            .collect_view()
+    };
+    view! {
+        <form class="filters" role="search" on:submit=|event| event.prevent_default()>
+            <label>
+                <span>"Service"</span>
+                <select on:change=change(|f, v| f.service = v) data-testid="filter-service">
+                    <option value="">"All"</option>
+                    {service_options}
+                </select>
+            </label>
+            <label>
+                <span>"Status"</span>
+                <select on:change=change(|f, v| f.status = v) data-testid="filter-status">
+                    <option value="">"All"</option>
+                    {status_options}
+                </select>
+            </label>
+            <label>
+                <span>"Outcome"</span>
+                <select on:change=change(|f, v| f.outcome = v) data-testid="filter-outcome">
+                    <option value="">"All"</option>
+                    {outcome_options}
+                </select>
+            </label>
+            <label class="text">
+                <span>"Route"</span>
+                <input
+                    type="search"
+                    placeholder="contains…"
+                    autocomplete="off"
+                    spellcheck="false"
+                    maxlength="200"
+                    data-testid="filter-route"
+                    prop:value=move || filter.with(|f| f.route.clone())
+                    on:input=change(|f, v| f.route = v)
+                />
+            </label>
+            <span class="grow"></span>
+            <button
+                type="button"
+                class="live-toggle"
+                class:paused=move || paused.get()
+                data-testid="live-toggle"
+                aria-pressed=move || (!paused.get()).to_string()
+                aria-label=move || {
+                    if paused.get() { "Paused. Follow live" } else { "Live. Pause" }
+                }
+                on:click=move |_| paused.update(|p| *p = !*p)
+            >
+                <i aria-hidden="true"></i>
+                {move || if paused.get() { "Paused" } else { "Live" }}
+            </button>
+        </form>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(connection: &str, sequence: u64, ended_monotonic_ns: u64) -> Request {
+        Request {
+            service: "chat".into(),
+            container: "chat-1".into(),
+            method: Some("POST".into()),
+            route: "/v1/Chat".into(),
+            status: Some(404),
+            outcome: "complete".into(),
+            completeness: "whole".into(),
+            streamed: false,
+            peer_address: "::1".into(),
+            peer_port: 1,
+            local_port: 80,
+            connection: connection.into(),
+            sequence,
+            started_unix_ms: 0,
+            started_monotonic_ns: 0,
+            ended_monotonic_ns,
+            duration: 0.1,
+            ttfb: None,
+            queue: None,
+            stream: None,
+            request_body_bytes: 0,
+            response_body_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn merged_rows_are_newest_first_each_once_and_bounded() {
+        let mut rows = VecDeque::from([request("a", 1, 20), request("a", 0, 10)]);
+        merge(&mut rows, vec![request("b", 0, 30), request("a", 1, 20), request("c", 0, 15)]);
+        let ends: Vec<u64> = rows.iter().map(|r| r.ended_monotonic_ns).collect();
+        assert_eq!(ends, [30, 20, 15, 10]);
+        merge(&mut rows, (0..2_000).map(|i| request("d", i, 100 + i)).collect());
+        assert_eq!(rows.len(), MAX_REQUESTS);
+        assert_eq!(rows[0].ended_monotonic_ns, 2_099);
+    }
+
+    #[test]
+    fn filter_narrows_by_every_field() {
+        let filter = |service: &str, status: &str, outcome: &str, route: &str| Filter {
+            service: service.into(),
+            status: status.into(),
+            outcome: outcome.into(),
+            route: route.into(),
+        };
+        let r = request("a", 0, 0);
+        for (f, expected) in [
+            (filter("", "", "", ""), true),
+            (filter("chat", "4", "complete", "v1/ch"), true),
+            (filter("cha", "", "", ""), false),
+            (filter("", "5", "", ""), false),
+            (filter("", "none", "", ""), false),
+            (filter("", "", "lost", ""), false),
+            (filter("", "", "", "embed"), false),
+        ] {
+            assert_eq!(f.matches(&r), expected, "{f:?}");
+        }
+    }
+}
