@@ -57,12 +57,18 @@ pub enum DecodeError {
 impl DurationHistogram {
     /// Counts one duration.
     pub fn record(&mut self, duration: Duration) {
-        self.add(bucket_of(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)), 1);
+        self.add(
+            bucket_of(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
+            1,
+        );
     }
 
     /// Adds `count` to a bucket.
     pub fn add(&mut self, bucket: u16, count: u64) {
-        match self.buckets.binary_search_by_key(&bucket, |(index, _)| *index) {
+        match self
+            .buckets
+            .binary_search_by_key(&bucket, |(index, _)| *index)
+        {
             Ok(at) => self.buckets[at].1 = self.buckets[at].1.saturating_add(count),
             Err(at) => self.buckets.insert(at, (bucket, count)),
         }
@@ -129,21 +135,32 @@ impl DurationHistogram {
     ///
     /// # Errors
     /// The bytes end inside a number, or name a bucket that does not exist.
-    pub fn decode(mut bytes: &[u8]) -> Result<Self, DecodeError> {
-        let last = u64::from(bucket_of(MAX_NS));
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut histogram = Self::default();
-        let mut bucket = 0_u64;
-        while !bytes.is_empty() {
-            bucket = bucket.saturating_add(take_varint(&mut bytes)?);
-            let count = take_varint(&mut bytes)?;
-            let index = u16::try_from(bucket)
-                .ok()
-                .filter(|_| bucket <= last)
-                .ok_or(DecodeError::BucketOutOfRange(bucket))?;
-            histogram.add(index, count);
-        }
+        visit_encoded(bytes, |bucket, count| histogram.add(bucket, count))?;
         Ok(histogram)
     }
+}
+
+/// Calls `visit` for each bucket, with its count, of what
+/// [`DurationHistogram::encode`] wrote: merges many without building each.
+///
+/// # Errors
+/// The bytes end inside a number, or name a bucket that does not exist; the
+/// buckets before that were visited.
+pub fn visit_encoded(mut bytes: &[u8], mut visit: impl FnMut(u16, u64)) -> Result<(), DecodeError> {
+    let last = u64::from(bucket_of(MAX_NS));
+    let mut bucket = 0_u64;
+    while !bytes.is_empty() {
+        bucket = bucket.saturating_add(take_varint(&mut bytes)?);
+        let count = take_varint(&mut bytes)?;
+        let index = u16::try_from(bucket)
+            .ok()
+            .filter(|_| bucket <= last)
+            .ok_or(DecodeError::BucketOutOfRange(bucket))?;
+        visit(index, count);
+    }
+    Ok(())
 }
 
 fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
@@ -218,14 +235,23 @@ mod tests {
             histogram.record(Duration::from_nanos(ns));
         }
         histogram.add(77, u64::MAX);
-        assert_eq!(DurationHistogram::decode(&histogram.encode()), Ok(histogram));
+        assert_eq!(
+            DurationHistogram::decode(&histogram.encode()),
+            Ok(histogram)
+        );
     }
 
     #[test]
     fn damaged_bytes_are_errors_not_panics() {
-        assert_eq!(DurationHistogram::decode(&[0x80]), Err(DecodeError::Truncated));
+        assert_eq!(
+            DurationHistogram::decode(&[0x80]),
+            Err(DecodeError::Truncated)
+        );
         assert_eq!(DurationHistogram::decode(&[5]), Err(DecodeError::Truncated));
-        assert_eq!(DurationHistogram::decode(&[0xff; 11]), Err(DecodeError::Truncated));
+        assert_eq!(
+            DurationHistogram::decode(&[0xff; 11]),
+            Err(DecodeError::Truncated)
+        );
         assert_eq!(
             DurationHistogram::decode(&[0xff, 0xff, 0x03, 1]),
             Err(DecodeError::BucketOutOfRange(65_535))

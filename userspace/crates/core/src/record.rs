@@ -41,7 +41,10 @@ impl Method {
     /// Reads a method token; methods are case-sensitive (RFC 9110 section 9.1).
     #[must_use]
     pub fn parse(token: &str) -> Self {
-        Self::ALL.into_iter().find(|method| method.as_str() == token).unwrap_or(Self::Other)
+        Self::ALL
+            .into_iter()
+            .find(|method| method.as_str() == token)
+            .unwrap_or(Self::Other)
     }
 
     /// The token, or `_OTHER`.
@@ -79,8 +82,13 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 5] =
-        [Self::Complete, Self::ClientAborted, Self::ServerAborted, Self::Unanswered, Self::Lost];
+    pub const ALL: [Self; 5] = [
+        Self::Complete,
+        Self::ClientAborted,
+        Self::ServerAborted,
+        Self::Unanswered,
+        Self::Lost,
+    ];
 
     /// The name used on the wire and in labels.
     #[must_use]
@@ -97,7 +105,9 @@ impl Outcome {
     /// The outcome of that name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|outcome| outcome.as_str() == name)
+        Self::ALL
+            .into_iter()
+            .find(|outcome| outcome.as_str() == name)
     }
 }
 
@@ -152,7 +162,9 @@ impl Timings {
     /// byte of the response written, or to the end of an exchange without one.
     #[must_use]
     pub fn duration(&self) -> Duration {
-        self.response_end.unwrap_or(self.finished).since(self.request_start)
+        self.response_end
+            .unwrap_or(self.finished)
+            .since(self.request_start)
     }
 
     /// Last byte of the request read to first byte of the final response

@@ -1,1 +1,602 @@
-//! `.mtap` recordings (written below).
+//! `.mtap` recordings: what capture reported, to be read again.
+//!
+//! A file is the magic `MTAP`, a version (`u16`) and frames: length (`u32`) of
+//! the rest, kind (`u8`), fields. Integers are little-endian; a text is its
+//! length (`u16`) and UTF-8. Fixtures, bug reports and benchmarks share this
+//! one format.
+//!
+//! The writer masks what may be a secret (see [`mask`]): lengths and framing
+//! stay, so a recording is read exactly as the traffic was.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use thiserror::Error;
+
+use crate::connection::{
+    CaptureEvent, CgroupId, CloseCause, ConnectionClosed, ConnectionId, ConnectionOpened, Data,
+    Direction, Origin,
+};
+use crate::container::{Container, ContainerId, ServiceName};
+use crate::time::{MonotonicNs, TimeAnchor, UnixNs};
+
+const MAGIC: &[u8; 4] = b"MTAP";
+/// Version of the format that is written and the newest that is read.
+pub const VERSION: u16 = 1;
+/// Longest frame; an event carries 16 KB at most.
+const MAX_FRAME_BYTES: u32 = 1024 * 1024;
+/// Header fields whose values are masked, in lower case.
+const SECRET_FIELDS: [&[u8]; 6] = [
+    b"authorization",
+    b"proxy-authorization",
+    b"cookie",
+    b"set-cookie",
+    b"x-api-key",
+    b"api-key",
+];
+
+const KIND_ANCHOR: u8 = 1;
+const KIND_CONTAINER: u8 = 2;
+const KIND_REMOVED: u8 = 3;
+const KIND_OPENED: u8 = 4;
+const KIND_DATA: u8 = 5;
+const KIND_CLOSED: u8 = 6;
+
+/// One thing recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// How monotonic and wall time go together from here on.
+    Anchor(TimeAnchor),
+    /// A container runs.
+    Container(Container),
+    /// A container stopped.
+    Removed {
+        /// Its cgroup.
+        cgroup: CgroupId,
+        /// Docker's id.
+        id: ContainerId,
+    },
+    /// Capture reported this.
+    Event(CaptureEvent),
+}
+
+/// A recording that cannot be read on.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// Reading failed.
+    #[error("cannot read the recording")]
+    Io(#[from] io::Error),
+    /// It does not begin as a recording does.
+    #[error("this is no recording of modeltap's")]
+    NotARecording,
+    /// A later version wrote it.
+    #[error("the recording has format {0:?}, and this version reads up to {VERSION}")]
+    Newer(u16),
+    /// It ends inside a frame: its writer was stopped. What came before is whole.
+    #[error("the recording ends inside a frame")]
+    Torn,
+    /// A frame has no meaning.
+    #[error("the recording is damaged: {0}")]
+    Damaged(&'static str),
+}
+
+/// Writes a recording.
+#[derive(Debug)]
+pub struct Writer<W> {
+    output: W,
+    frame: Vec<u8>,
+}
+
+impl<W: Write> Writer<W> {
+    /// Begins a recording.
+    ///
+    /// # Errors
+    /// Writing failed.
+    pub fn new(mut output: W) -> io::Result<Self> {
+        output.write_all(MAGIC)?;
+        output.write_all(&VERSION.to_le_bytes())?;
+        Ok(Self {
+            output,
+            frame: Vec::new(),
+        })
+    }
+
+    /// Adds an entry. Buffering is the caller's.
+    ///
+    /// # Errors
+    /// Writing failed.
+    pub fn write(&mut self, entry: &Entry) -> io::Result<()> {
+        self.frame.clear();
+        self.frame.extend([0; 4]);
+        encode(&mut self.frame, entry);
+        let length = u32::try_from(self.frame.len() - 4).unwrap_or(u32::MAX);
+        self.frame[..4].copy_from_slice(&length.to_le_bytes());
+        self.output.write_all(&self.frame)
+    }
+
+    /// Hands buffered bytes on.
+    ///
+    /// # Errors
+    /// Writing failed.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
+}
+
+/// Reads a recording: an iterator that ends after its first error.
+#[derive(Debug)]
+pub struct Reader<R> {
+    input: R,
+    ended: bool,
+}
+
+impl<R: Read> Reader<R> {
+    /// Opens a recording. Buffering is the caller's.
+    ///
+    /// # Errors
+    /// It is none, or a later version wrote it.
+    pub fn new(mut input: R) -> Result<Self, ReadError> {
+        let mut head = [0; 6];
+        input
+            .read_exact(&mut head)
+            .map_err(|_| ReadError::NotARecording)?;
+        let [a, b, c, d, low, high] = head;
+        if [a, b, c, d] != *MAGIC {
+            return Err(ReadError::NotARecording);
+        }
+        match u16::from_le_bytes([low, high]) {
+            VERSION => Ok(Self {
+                input,
+                ended: false,
+            }),
+            version => Err(ReadError::Newer(version)),
+        }
+    }
+
+    fn entry(&mut self) -> Result<Option<Entry>, ReadError> {
+        let mut length = [0; 4];
+        match read_up_to(&mut self.input, &mut length)? {
+            0 => return Ok(None),
+            4 => {}
+            _ => return Err(ReadError::Torn),
+        }
+        let length = u32::from_le_bytes(length);
+        if length > MAX_FRAME_BYTES {
+            return Err(ReadError::Damaged("a frame is longer than any entry"));
+        }
+        let mut frame = vec![0; length as usize];
+        if read_up_to(&mut self.input, &mut frame)? < frame.len() {
+            return Err(ReadError::Torn);
+        }
+        decode(&mut Fields(&frame)).map(Some)
+    }
+}
+
+impl<R: Read> Iterator for Reader<R> {
+    type Item = Result<Entry, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let entry = self.entry().transpose();
+        self.ended = !matches!(entry, Some(Ok(_)));
+        entry
+    }
+}
+
+/// Masks, in captured bytes, the query of a request line and the values of
+/// header fields that carry secrets: each byte becomes `x`, so that lengths
+/// and framing stay.
+///
+/// Works line by line on what one call moved; a value whose line began in an
+/// earlier call is not recognised. Bodies are not masked: of them little more
+/// than the beginning is captured.
+pub fn mask(bytes: &mut [u8]) {
+    let mut is_first = true;
+    for line in bytes.split_mut(|byte| *byte == b'\n') {
+        let text = line.strip_suffix_mut_cr();
+        if is_first {
+            mask_query(text);
+            is_first = false;
+        }
+        if let Some(colon) = text.iter().position(|byte| *byte == b':') {
+            let (name, value) = text.split_at_mut(colon);
+            let name = name.trim_ascii().to_ascii_lowercase();
+            if SECRET_FIELDS.contains(&name.as_slice()) {
+                value[1..].fill(b'x');
+            }
+        }
+    }
+}
+
+/// The query of `GET /path?query HTTP/1.1`.
+fn mask_query(line: &mut [u8]) {
+    let Some(end) = line.windows(6).rposition(|window| window == b" HTTP/") else {
+        return;
+    };
+    if let Some(start) = line[..end].iter().position(|byte| *byte == b'?') {
+        line[start + 1..end].fill(b'x');
+    }
+}
+
+trait StripCr {
+    fn strip_suffix_mut_cr(&mut self) -> &mut [u8];
+}
+
+impl StripCr for [u8] {
+    fn strip_suffix_mut_cr(&mut self) -> &mut [u8] {
+        let len = self.len() - usize::from(self.last() == Some(&b'\r'));
+        &mut self[..len]
+    }
+}
+
+fn read_up_to(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match input.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+fn encode(frame: &mut Vec<u8>, entry: &Entry) {
+    match entry {
+        Entry::Anchor(anchor) => {
+            frame.push(KIND_ANCHOR);
+            put_u64(frame, anchor.monotonic.0);
+            put_u64(frame, anchor.unix.0);
+        }
+        Entry::Container(container) => {
+            frame.push(KIND_CONTAINER);
+            put_u64(frame, container.cgroup.0);
+            put_u64(frame, container.pid.into());
+            put_text(frame, &container.id.0);
+            put_text(frame, &container.name);
+            put_text(frame, &container.service.0);
+            put_text(frame, container.project.as_deref().unwrap_or(""));
+            put_text(frame, &container.image);
+            put_text(frame, &container.routes.join(","));
+        }
+        Entry::Removed { cgroup, id } => {
+            frame.push(KIND_REMOVED);
+            put_u64(frame, cgroup.0);
+            put_text(frame, &id.0);
+        }
+        Entry::Event(CaptureEvent::Opened(opened)) => {
+            frame.push(KIND_OPENED);
+            put_connection(frame, opened.id);
+            put_u64(frame, opened.cgroup.0);
+            put_address(frame, opened.peer);
+            put_address(frame, opened.local);
+            frame.push(match opened.origin {
+                Origin::Accepted => 0,
+                Origin::Inherited => 1,
+            });
+        }
+        Entry::Event(CaptureEvent::Data(data)) => {
+            frame.push(KIND_DATA);
+            put_connection(frame, data.id);
+            put_u64(frame, data.at.0);
+            put_u64(frame, data.position);
+            put_u64(frame, data.length.into());
+            frame.push(match data.direction {
+                Direction::Read => 0,
+                Direction::Write => 1,
+            });
+            let start = frame.len();
+            frame.extend_from_slice(&data.bytes);
+            mask(&mut frame[start..]);
+        }
+        Entry::Event(CaptureEvent::Closed(closed)) => {
+            frame.push(KIND_CLOSED);
+            put_connection(frame, closed.id);
+            put_u64(frame, closed.at.0);
+            put_u64(frame, closed.bytes_read);
+            put_u64(frame, closed.bytes_written);
+            frame.push(match closed.cause {
+                CloseCause::PeerFinished => 0,
+                CloseCause::LocalFinished => 1,
+                CloseCause::Reset => 2,
+            });
+        }
+    }
+}
+
+fn put_u64(frame: &mut Vec<u8>, value: u64) {
+    frame.extend(value.to_le_bytes());
+}
+
+fn put_text(frame: &mut Vec<u8>, text: &str) {
+    // Names and labels are bounded far below where they come from.
+    let text = &text[..text.floor_char_boundary(usize::from(u16::MAX))];
+    let length = u16::try_from(text.len()).expect("cut to u16::MAX bytes");
+    frame.extend(length.to_le_bytes());
+    frame.extend_from_slice(text.as_bytes());
+}
+
+fn put_connection(frame: &mut Vec<u8>, id: ConnectionId) {
+    put_u64(frame, id.socket);
+    put_u64(frame, id.opened.0);
+}
+
+fn put_address(frame: &mut Vec<u8>, address: SocketAddr) {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    };
+    frame.extend(ip.octets());
+    frame.extend(address.port().to_le_bytes());
+}
+
+fn decode(fields: &mut Fields<'_>) -> Result<Entry, ReadError> {
+    Ok(match fields.u8()? {
+        KIND_ANCHOR => Entry::Anchor(TimeAnchor {
+            monotonic: MonotonicNs(fields.u64()?),
+            unix: UnixNs(fields.u64()?),
+        }),
+        KIND_CONTAINER => Entry::Container(container(fields)?),
+        KIND_REMOVED => Entry::Removed {
+            cgroup: CgroupId(fields.u64()?),
+            id: ContainerId(fields.text()?),
+        },
+        KIND_OPENED => Entry::Event(CaptureEvent::Opened(ConnectionOpened {
+            id: fields.connection()?,
+            cgroup: CgroupId(fields.u64()?),
+            peer: fields.address()?,
+            local: fields.address()?,
+            origin: match fields.u8()? {
+                0 => Origin::Accepted,
+                1 => Origin::Inherited,
+                _ => return Err(ReadError::Damaged("unknown origin of a connection")),
+            },
+        })),
+        KIND_DATA => Entry::Event(CaptureEvent::Data(data(fields)?)),
+        KIND_CLOSED => Entry::Event(CaptureEvent::Closed(ConnectionClosed {
+            id: fields.connection()?,
+            at: MonotonicNs(fields.u64()?),
+            bytes_read: fields.u64()?,
+            bytes_written: fields.u64()?,
+            cause: match fields.u8()? {
+                0 => CloseCause::PeerFinished,
+                1 => CloseCause::LocalFinished,
+                2 => CloseCause::Reset,
+                _ => return Err(ReadError::Damaged("unknown cause of a close")),
+            },
+        })),
+        _ => return Err(ReadError::Damaged("unknown kind of entry")),
+    })
+}
+
+fn container(fields: &mut Fields<'_>) -> Result<Container, ReadError> {
+    Ok(Container {
+        cgroup: CgroupId(fields.u64()?),
+        pid: u32::try_from(fields.u64()?)
+            .map_err(|_| ReadError::Damaged("a process id is too large"))?,
+        id: ContainerId(fields.text()?),
+        name: fields.text()?,
+        service: ServiceName(fields.text()?),
+        project: Some(fields.text()?).filter(|project| !project.is_empty()),
+        image: fields.text()?,
+        routes: fields
+            .text()?
+            .split(',')
+            .filter(|route| !route.is_empty())
+            .map(str::to_owned)
+            .collect(),
+    })
+}
+
+fn data(fields: &mut Fields<'_>) -> Result<Data, ReadError> {
+    let id = fields.connection()?;
+    let at = MonotonicNs(fields.u64()?);
+    let position = fields.u64()?;
+    let length = u32::try_from(fields.u64()?)
+        .map_err(|_| ReadError::Damaged("a call moved more than 4 GB"))?;
+    let direction = match fields.u8()? {
+        0 => Direction::Read,
+        1 => Direction::Write,
+        _ => return Err(ReadError::Damaged("unknown direction")),
+    };
+    let bytes = fields.rest();
+    if bytes.len() > length as usize {
+        return Err(ReadError::Damaged("more bytes captured than moved"));
+    }
+    Ok(Data {
+        id,
+        at,
+        direction,
+        position,
+        length,
+        bytes: bytes.to_vec(),
+    })
+}
+
+/// The fields of one frame that are not read yet.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, n: usize) -> Result<&'a [u8], ReadError> {
+        let (taken, rest) = self
+            .0
+            .split_at_checked(n)
+            .ok_or(ReadError::Damaged("an entry ends early"))?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], ReadError> {
+        let taken = self.take(N)?;
+        Ok(taken.try_into().expect("N bytes were taken"))
+    }
+
+    fn u8(&mut self) -> Result<u8, ReadError> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    fn u64(&mut self) -> Result<u64, ReadError> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn text(&mut self) -> Result<String, ReadError> {
+        let length = u16::from_le_bytes(self.array()?);
+        let bytes = self.take(length.into())?;
+        String::from_utf8(bytes.to_vec()).map_err(|_| ReadError::Damaged("a text is not UTF-8"))
+    }
+
+    fn connection(&mut self) -> Result<ConnectionId, ReadError> {
+        Ok(ConnectionId {
+            socket: self.u64()?,
+            opened: MonotonicNs(self.u64()?),
+        })
+    }
+
+    fn address(&mut self) -> Result<SocketAddr, ReadError> {
+        let ip = Ipv6Addr::from(self.array::<16>()?);
+        let port = u16::from_le_bytes(self.array()?);
+        Ok(SocketAddr::new(IpAddr::V6(ip).to_canonical(), port))
+    }
+
+    fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries() -> Vec<Entry> {
+        let id = ConnectionId {
+            socket: u64::MAX,
+            opened: MonotonicNs(7),
+        };
+        vec![
+            Entry::Anchor(TimeAnchor {
+                monotonic: MonotonicNs(1),
+                unix: UnixNs(2),
+            }),
+            Entry::Container(Container {
+                id: ContainerId("ab".repeat(32)),
+                name: "web-1".to_owned(),
+                service: ServiceName("web".to_owned()),
+                project: None,
+                image: "web:1".to_owned(),
+                cgroup: CgroupId(5),
+                pid: 42,
+                routes: vec!["/items/{id}".to_owned(), "/v2/{model}".to_owned()],
+            }),
+            Entry::Event(CaptureEvent::Opened(ConnectionOpened {
+                id,
+                cgroup: CgroupId(5),
+                peer: "172.17.0.1:5000".parse().unwrap(),
+                local: "[2001:db8::1]:80".parse().unwrap(),
+                origin: Origin::Inherited,
+            })),
+            Entry::Event(CaptureEvent::Data(Data {
+                id,
+                at: MonotonicNs(8),
+                direction: Direction::Write,
+                position: 3,
+                length: 100,
+                bytes: b"HTTP/1.1 200 OK\r\n".to_vec(),
+            })),
+            Entry::Event(CaptureEvent::Closed(ConnectionClosed {
+                id,
+                at: MonotonicNs(9),
+                cause: CloseCause::Reset,
+                bytes_read: 1,
+                bytes_written: 2,
+            })),
+            Entry::Removed {
+                cgroup: CgroupId(5),
+                id: ContainerId("ab".repeat(32)),
+            },
+        ]
+    }
+
+    fn recorded(entries: &[Entry]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut writer = Writer::new(&mut bytes).unwrap();
+        for entry in entries {
+            writer.write(entry).unwrap();
+        }
+        bytes
+    }
+
+    #[test]
+    fn every_entry_round_trips() {
+        let bytes = recorded(&entries());
+        let read: Result<Vec<_>, _> = Reader::new(&bytes[..]).unwrap().collect();
+        assert_eq!(read.unwrap(), entries());
+    }
+
+    #[test]
+    fn torn_end_is_told_apart_and_the_rest_is_there() {
+        let bytes = recorded(&entries());
+        let mut reader = Reader::new(&bytes[..bytes.len() - 1]).unwrap();
+        assert_eq!(
+            reader.by_ref().filter(Result::is_ok).count(),
+            entries().len() - 1
+        );
+        let bytes = &bytes[..bytes.len() - 1];
+        let last = Reader::new(bytes).unwrap().last().unwrap();
+        assert!(matches!(last, Err(ReadError::Torn)));
+    }
+
+    #[test]
+    fn every_damaged_byte_is_an_error_or_another_entry_never_a_panic() {
+        let bytes = recorded(&entries());
+        for at in 0..bytes.len() {
+            for value in [0, 0xff, bytes[at] ^ 1] {
+                let mut damaged = bytes.clone();
+                damaged[at] = value;
+                if let Ok(reader) = Reader::new(&damaged[..]) {
+                    assert!(reader.count() <= entries().len() + 1);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn foreign_and_newer_files_are_refused() {
+        assert!(matches!(
+            Reader::new(&b"PK\x03\x04.."[..]),
+            Err(ReadError::NotARecording)
+        ));
+        assert!(matches!(
+            Reader::new(&b""[..]),
+            Err(ReadError::NotARecording)
+        ));
+        assert!(matches!(
+            Reader::new(&b"MTAP\x02\x00"[..]),
+            Err(ReadError::Newer(2))
+        ));
+    }
+
+    #[track_caller]
+    fn check_mask(given: &str, expected: &str) {
+        let mut bytes = given.as_bytes().to_vec();
+        mask(&mut bytes);
+        assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+    }
+
+    #[test]
+    fn secrets_are_masked_and_framing_stays() {
+        check_mask(
+            "GET /a?key=1 HTTP/1.1\r\nAuthorization: Bearer k\r\nHost: h\r\n\r\n",
+            "GET /a?xxxxx HTTP/1.1\r\nAuthorization:xxxxxxxxx\r\nHost: h\r\n\r\n",
+        );
+        check_mask(
+            "HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\n",
+            "HTTP/1.1 200 OK\r\nSet-Cookie:xxxx\r\n",
+        );
+        check_mask("GET /a HTTP/1.1\nCOOKIE:a", "GET /a HTTP/1.1\nCOOKIE:x");
+        check_mask("\r\n", "\r\n");
+        check_mask("", "");
+    }
+}

@@ -69,9 +69,12 @@ impl Figures {
         self.n_incomplete += other.n_incomplete;
         self.duration_sum_ns = self.duration_sum_ns.saturating_add(other.duration_sum_ns);
         self.duration_max_ns = self.duration_max_ns.max(other.duration_max_ns);
-        self.request_body_bytes = self.request_body_bytes.saturating_add(other.request_body_bytes);
-        self.response_body_bytes =
-            self.response_body_bytes.saturating_add(other.response_body_bytes);
+        self.request_body_bytes = self
+            .request_body_bytes
+            .saturating_add(other.request_body_bytes);
+        self.response_body_bytes = self
+            .response_body_bytes
+            .saturating_add(other.response_body_bytes);
         self.duration.merge(&other.duration);
         self.time_to_first_byte.merge(&other.time_to_first_byte);
     }

@@ -17,7 +17,10 @@ impl MonotonicNs {
     /// The time `duration` after `self`.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
+        )
     }
 }
 
@@ -66,7 +69,10 @@ mod tests {
 
     #[test]
     fn anchor_translates_before_and_after_itself() {
-        let anchor = TimeAnchor { monotonic: MonotonicNs(1_000), unix: UnixNs(50_000) };
+        let anchor = TimeAnchor {
+            monotonic: MonotonicNs(1_000),
+            unix: UnixNs(50_000),
+        };
         assert_eq!(anchor.unix(MonotonicNs(1_500)), UnixNs(50_500));
         assert_eq!(anchor.unix(MonotonicNs(400)), UnixNs(49_400));
     }

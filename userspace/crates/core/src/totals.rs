@@ -25,8 +25,15 @@ pub const DURATION_BOUNDS_NS: [u64; 14] = [
 ];
 
 /// Upper bounds, inclusive, of the buckets of body sizes, in bytes.
-pub const SIZE_BOUNDS_BYTES: [u64; 7] =
-    [100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+pub const SIZE_BOUNDS_BYTES: [u64; 7] = [
+    100,
+    1_000,
+    10_000,
+    100_000,
+    1_000_000,
+    10_000_000,
+    100_000_000,
+];
 
 /// Durations counted in [`DURATION_BOUNDS_NS`]; each bucket alone, the last
 /// one for what is longer than every bound.
@@ -166,7 +173,10 @@ mod tests {
         buckets.record(Duration::from_secs(10));
         buckets.record(Duration::from_nanos(10_000_000_001));
         buckets.record(Duration::MAX);
-        assert_eq!(buckets.counts, [1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2]);
+        assert_eq!(
+            buckets.counts,
+            [1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2]
+        );
         assert_eq!(buckets.sum_ns, u64::MAX);
     }
 
