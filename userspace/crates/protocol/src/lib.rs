@@ -1,1 +1,34 @@
-//! Stub.
+//! Bytes of observed connections in, finished requests out.
+//!
+//! A [`ConnectionTable`] takes what capture reports, in the order of the
+//! kernel's ring, and yields one `RequestRecord` for each exchange. It reads
+//! HTTP/1 as RFC 9112 has it, from bytes of which only a part was captured and
+//! some may be lost.
+//!
+//! It does no I/O and knows no clock, file, task or log: time is an argument,
+//! as in quinn-proto. It does not know containers either, only cgroup ids.
+//!
+//! Invariants:
+//! - Every byte has one fate: `bytes_observed = bytes_parsed + bytes_skipped +
+//!   bytes_truncated + bytes_buffered` after every call, and nothing is
+//!   buffered once all connections are gone. Lost bytes (`bytes_gap`) were
+//!   never observed here and are counted apart.
+//! - Input is hostile: no input panics, and connections, exchanges and
+//!   buffered bytes are bounded by [`Config`].
+//! - A status is only ever one that was written. Where a loss leaves it open
+//!   which request a response answers, the outcome is `lost`.
+//! - Only heads are ever buffered; bodies are counted in place.
+#![forbid(unsafe_code)]
+
+mod body;
+mod connection;
+mod detect;
+mod exchange;
+mod http1;
+mod message;
+mod stream;
+mod table;
+
+pub use detect::Protocol;
+pub use http1::{MAX_HEAD_BYTES, MAX_HEADERS};
+pub use table::{Config, ConnectionTable, Stats};

@@ -1,0 +1,392 @@
+//! One connection: its two streams, its exchanges in order, and its end.
+//!
+//! Responses answer requests first come, first served. What the server wrote
+//! always follows what it had read, but the *next* request, or the
+//! connection's end, may be told before the event of the write it follows.
+
+mod requests;
+mod responses;
+
+use std::collections::VecDeque;
+
+use modeltap_core::connection::{
+    CloseCause, ConnectionClosed, ConnectionId, ConnectionOpened, Data, Direction, Origin,
+};
+use modeltap_core::record::{Completeness, Outcome};
+use modeltap_core::time::MonotonicNs;
+
+use self::responses::MissedResponses;
+use crate::detect::Protocol;
+use crate::exchange::Exchange;
+use crate::http1::{RequestHead, ResponseHead};
+use crate::message::Messages;
+use crate::stream::Stream;
+use crate::table::{Config, Shared};
+
+/// Most responses without a request that wait for the proof that no request
+/// was lost.
+const MAX_UNCONFIRMED: usize = 16;
+
+/// A connection that the server accepted.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    opened: ConnectionOpened,
+    read: Stream,
+    written: Stream,
+    requests: Messages<RequestHead>,
+    responses: Messages<ResponseHead>,
+    protocol: Option<Protocol>,
+
+    /// Requests without a whole response, oldest first.
+    exchanges: VecDeque<Exchange>,
+    /// What they take in memory.
+    exchanges_bytes: usize,
+    next_sequence: u64,
+    /// The exchange whose request is being read.
+    reading: Option<u64>,
+    /// The oldest exchange's final response has begun.
+    answering: bool,
+    last_read: MonotonicNs,
+    /// Requests came before the responses to earlier ones.
+    pipelined: bool,
+    /// The client may leave out the body it announced: it waited for leave
+    /// and got the final response (RFC 9110 section 10.1.1).
+    body_optional: bool,
+    /// Requests may have been missed since the last one.
+    missed_requests: Option<Completeness>,
+    read_gap_seen: bool,
+    missed_responses: Option<MissedResponses>,
+    /// Responses without a request, until it is known that none was lost.
+    unconfirmed: VecDeque<(Exchange, MonotonicNs)>,
+
+    peer_finished: Option<MonotonicNs>,
+    local_finished: Option<MonotonicNs>,
+    reset: Option<MonotonicNs>,
+    total_read: u64,
+    total_written: u64,
+    /// When late events are waited for no longer.
+    linger_until: Option<MonotonicNs>,
+
+    /// What `Shared` was last told of this connection.
+    settled: (usize, usize),
+    /// The timer that the table runs for this connection.
+    pub(crate) timer: Option<MonotonicNs>,
+    pub(crate) last_event: MonotonicNs,
+}
+
+impl Connection {
+    pub(crate) fn new(opened: &ConnectionOpened) -> Self {
+        let (requests, responses) = match opened.origin {
+            Origin::Accepted => (Messages::from_beginning(), Messages::from_beginning()),
+            Origin::Inherited => (Messages::from_middle(), Messages::from_middle()),
+        };
+        Self {
+            opened: opened.clone(),
+            read: Stream::default(),
+            written: Stream::default(),
+            requests,
+            responses,
+            protocol: None,
+            exchanges: VecDeque::new(),
+            exchanges_bytes: 0,
+            next_sequence: 0,
+            reading: None,
+            answering: false,
+            last_read: MonotonicNs(0),
+            pipelined: false,
+            body_optional: false,
+            missed_requests: None,
+            read_gap_seen: false,
+            missed_responses: None,
+            unconfirmed: VecDeque::new(),
+            peer_finished: None,
+            local_finished: None,
+            reset: None,
+            total_read: 0,
+            total_written: 0,
+            linger_until: None,
+            settled: (0, 0),
+            timer: None,
+            last_event: opened.id.opened,
+        }
+    }
+
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.opened.id
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.exchanges.is_empty()
+    }
+
+    /// Takes in the bytes of one call.
+    pub(crate) fn data(&mut self, data: &Data, shared: &mut Shared) {
+        self.last_event = self.last_event.max(data.at);
+        match data.direction {
+            Direction::Read => self.read_data(data, shared),
+            Direction::Write => self.write_data(data, shared),
+        }
+        self.settle(shared);
+    }
+
+    fn push_exchange(&mut self, exchange: Exchange) {
+        self.next_sequence += 1;
+        self.exchanges_bytes += exchange.footprint();
+        self.exchanges.push_back(exchange);
+    }
+
+    /// The oldest exchange is over.
+    fn finish_oldest(&mut self, outcome: Outcome, finished: MonotonicNs, shared: &mut Shared) {
+        let Some(mut exchange) = self.exchanges.pop_front() else {
+            return;
+        };
+        self.exchanges_bytes -= exchange.footprint();
+        self.answering = false;
+        if self.reading == Some(exchange.sequence) && self.requests.is_unframed() {
+            self.requests.seek(shared);
+            self.reading = None;
+        }
+        if exchange.is_unrequested() && outcome == Outcome::Complete {
+            if let Some(missed) = self.missed_requests {
+                exchange.degrade(missed);
+            }
+            if exchange.completeness != Completeness::Gap && self.missed_requests.is_none() {
+                if self.unconfirmed.len() >= MAX_UNCONFIRMED {
+                    self.confirm_pairing(shared);
+                }
+                self.unconfirmed.push_back((exchange, finished));
+                return;
+            }
+            // Its request was missed, and with it when it began.
+            shared.push_record(exchange.into_record(&self.opened, Outcome::Lost, finished));
+            return;
+        }
+        if exchange.tentative && outcome == Outcome::Complete {
+            if self.unconfirmed.len() >= MAX_UNCONFIRMED {
+                self.refute_pairing(shared);
+            }
+            self.unconfirmed.push_back((exchange, finished));
+            return;
+        }
+        shared.push_record(exchange.into_record(&self.opened, outcome, finished));
+    }
+
+    fn lose_oldest(&mut self, at: MonotonicNs, shared: &mut Shared) {
+        if let Some(exchange) = self.exchanges.front_mut() {
+            exchange.degrade(Completeness::Gap);
+            self.finish_oldest(Outcome::Lost, at, shared);
+        }
+    }
+
+    fn lose_all(&mut self, at: MonotonicNs, shared: &mut Shared) {
+        while !self.exchanges.is_empty() {
+            self.lose_oldest(at, shared);
+        }
+    }
+
+    /// No request was lost before what waits for this proof: responses without
+    /// a request were written of the server's own accord, and those found
+    /// after a gap answer the request they were paired with.
+    fn confirm_pairing(&mut self, shared: &mut Shared) {
+        if let Some(front) = self.exchanges.front_mut() {
+            front.tentative = false;
+        }
+        for (exchange, finished) in self.unconfirmed.drain(..) {
+            shared.push_record(exchange.into_record(&self.opened, Outcome::Complete, finished));
+        }
+    }
+
+    /// A request was lost: what waits for the contrary may be the response to
+    /// that one.
+    fn refute_pairing(&mut self, shared: &mut Shared) {
+        for (mut response, finished) in self.unconfirmed.drain(..) {
+            if response.tentative {
+                let request = response.split_request(self.next_sequence);
+                self.next_sequence += 1;
+                shared.push_record(request.into_record(&self.opened, Outcome::Lost, finished));
+            }
+            response.degrade(Completeness::Gap);
+            shared.push_record(response.into_record(&self.opened, Outcome::Lost, finished));
+        }
+        let at = self.last_event;
+        if let Some(front) = self.exchanges.front_mut()
+            && std::mem::take(&mut front.tentative)
+            && self.answering
+        {
+            self.exchanges_bytes -= front.footprint();
+            let request = front.split_request(self.next_sequence);
+            self.exchanges_bytes += front.footprint();
+            self.next_sequence += 1;
+            if self.reading == Some(request.sequence) {
+                self.reading = None;
+            }
+            shared.push_record(request.into_record(&self.opened, Outcome::Lost, at));
+        }
+    }
+
+    /// The proof did not come in time. A response found after a gap is taken
+    /// for its request's: nothing speaks against it. One without a request is
+    /// not taken for the server's own.
+    fn expire_unconfirmed(&mut self, shared: &mut Shared) {
+        for (mut exchange, finished) in self.unconfirmed.drain(..) {
+            let outcome = if exchange.tentative {
+                Outcome::Complete
+            } else {
+                exchange.degrade(Completeness::Gap);
+                Outcome::Lost
+            };
+            shared.push_record(exchange.into_record(&self.opened, outcome, finished));
+        }
+    }
+
+    /// Takes in that a side finished. Events of earlier writes may follow.
+    pub(crate) fn closed(&mut self, closed: &ConnectionClosed, shared: &mut Shared) {
+        self.last_event = self.last_event.max(closed.at);
+        self.total_read = self.total_read.max(closed.bytes_read);
+        self.total_written = self.total_written.max(closed.bytes_written);
+        match closed.cause {
+            // The server may still answer, however long it takes.
+            CloseCause::PeerFinished => _ = self.peer_finished.get_or_insert(closed.at),
+            CloseCause::LocalFinished => _ = self.local_finished.get_or_insert(closed.at),
+            CloseCause::Reset => _ = self.reset.get_or_insert(closed.at),
+        }
+        if closed.cause != CloseCause::PeerFinished {
+            let until = shared.now.max(closed.at).after(shared.config.linger);
+            self.linger_until.get_or_insert(until);
+        }
+    }
+
+    /// When something is to be decided without an event.
+    pub(crate) fn deadline(&self, config: &Config) -> Option<MonotonicNs> {
+        if self.linger_until.is_some() {
+            return self.linger_until;
+        }
+        let quiet = (self.answering && self.responses.is_unframed())
+            .then(|| self.exchanges.front()?.last_write)
+            .flatten()
+            .map(|last_write| last_write.after(config.unframed_quiet));
+        let unconfirmed = self
+            .unconfirmed
+            .front()
+            .map(|(_, finished)| finished.after(config.confirm_within));
+        match (quiet, unconfirmed) {
+            (Some(quiet), Some(unconfirmed)) => Some(quiet.min(unconfirmed)),
+            (quiet, unconfirmed) => quiet.or(unconfirmed),
+        }
+    }
+
+    /// Decides what is due: `true` once the connection is over.
+    pub(crate) fn expire(&mut self, now: MonotonicNs, shared: &mut Shared) -> bool {
+        if let Some(until) = self.linger_until {
+            return until <= now;
+        }
+        if self.answering
+            && self.responses.is_unframed()
+            && let Some(last_write) = self.exchanges.front().and_then(|front| front.last_write)
+            && last_write.after(shared.config.unframed_quiet) <= now
+        {
+            self.finish_oldest(Outcome::Complete, last_write, shared);
+            self.responses.seek(shared);
+        }
+        if let Some((_, finished)) = self.unconfirmed.front()
+            && finished.after(shared.config.confirm_within) <= now
+        {
+            self.expire_unconfirmed(shared);
+        }
+        self.settle(shared);
+        false
+    }
+
+    /// Finishes what is open, once no event can come any more.
+    pub(crate) fn finish(mut self, shared: &mut Shared) {
+        let missing_read = self.read.missing_of(self.total_read);
+        if missing_read > 0 {
+            self.read_gap(missing_read, shared);
+        }
+        let missing_written = self.written.missing_of(self.total_written);
+        if missing_written > 0 {
+            shared.count_gap(missing_written);
+        }
+        let end = [self.local_finished, self.reset]
+            .into_iter()
+            .flatten()
+            .min();
+        match end {
+            Some(at) if missing_written == 0 && self.missed_responses.is_none() => {
+                while !self.exchanges.is_empty() {
+                    self.finish_oldest(self.outcome_at_end(), at, shared);
+                }
+            }
+            // Evicted, or its end, or the last responses, were lost.
+            end => self.lose_all(end.unwrap_or(self.last_event), shared),
+        }
+        self.confirm_pairing(shared);
+        self.requests.discard_head(shared);
+        self.responses.discard_head(shared);
+        self.settle(shared);
+    }
+
+    /// What the connection's end makes of the oldest exchange.
+    fn outcome_at_end(&self) -> Outcome {
+        if self.answering && self.responses.ends_with_connection() && self.local_finished.is_some()
+        {
+            return Outcome::Complete;
+        }
+        let client_first = match self.local_finished {
+            None => true,
+            Some(local) => [self.peer_finished, self.reset]
+                .iter()
+                .flatten()
+                .any(|&at| at <= local),
+        };
+        if client_first {
+            Outcome::ClientAborted
+        } else if self.answering || self.responses.is_inside_head() {
+            Outcome::ServerAborted
+        } else {
+            Outcome::Unanswered
+        }
+    }
+
+    /// The connection asks for more than it may hold: it is followed no more.
+    fn give_up(&mut self, shared: &mut Shared) {
+        shared.stats.n_given_up += 1;
+        let at = self.last_event;
+        while let Some(exchange) = self.exchanges.front_mut() {
+            exchange.degrade(Completeness::Truncated);
+            self.finish_oldest(Outcome::Lost, at, shared);
+        }
+        self.requests.make_opaque(shared);
+        self.responses.make_opaque(shared);
+    }
+
+    fn set_protocol(&mut self, protocol: Protocol, shared: &mut Shared) {
+        if self.protocol.is_none() {
+            self.protocol = Some(protocol);
+            shared.stats.count_protocol(protocol);
+        }
+    }
+
+    /// Tells `Shared` what this connection holds now, and gives the connection
+    /// up where its cgroup holds too much.
+    fn settle(&mut self, shared: &mut Shared) {
+        let held = self.held();
+        if held == self.settled {
+            return;
+        }
+        let fits = shared.settle(self.opened.cgroup, self.settled, held);
+        self.settled = held;
+        if !fits && held.1 > 0 {
+            self.give_up(shared);
+            let held = self.held();
+            shared.settle(self.opened.cgroup, self.settled, held);
+            self.settled = held;
+        }
+    }
+
+    /// Exchanges that are open, and bytes held for them and for heads.
+    fn held(&self) -> (usize, usize) {
+        let heads = self.requests.held_bytes() + self.responses.held_bytes();
+        (self.exchanges.len(), self.exchanges_bytes + heads)
+    }
+}

@@ -1,0 +1,245 @@
+//! The direction that the server writes.
+
+use modeltap_core::connection::{Data, Origin};
+use modeltap_core::record::{Completeness, Outcome};
+use modeltap_core::time::MonotonicNs;
+
+use super::Connection;
+use crate::body::Progress;
+use crate::detect::Protocol;
+use crate::exchange::Exchange;
+use crate::http1::{Framing, ResponseHead};
+use crate::message::{GapEffect, Input, Item};
+use crate::table::Shared;
+
+/// Longest gap that may be taken for a lost interim response alone.
+const MAX_INTERIM_BYTES: u64 = 512;
+
+/// Responses were lost: how many is not known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MissedResponses {
+    /// Bytes that were lost.
+    bytes: u64,
+    /// The oldest exchange's response must have been among them.
+    oldest_answered: bool,
+}
+
+impl Connection {
+    pub(super) fn write_data(&mut self, data: &Data, shared: &mut Shared) {
+        let placement = self.written.place(data.position, data.length);
+        if placement.gap > 0 {
+            self.write_gap(placement.gap, data.at, shared);
+        }
+        shared.stats.bytes_skipped += placement.stale;
+        let mut input = Input::new(data.at, &data.bytes, data.length, placement.stale);
+        loop {
+            let may_begin = self.response_may_begin();
+            let Some(item) = self.responses.advance(&mut input, shared, may_begin) else {
+                break;
+            };
+            match item {
+                Item::Head { head, started, .. } => {
+                    self.response_head(head, started, data.at, shared);
+                }
+                Item::Body { data: n, progress } => {
+                    self.response_body(n, progress, data.at, shared)
+                }
+                Item::Superseded => {
+                    let at = self
+                        .exchanges
+                        .front()
+                        .and_then(|exchange| exchange.last_write);
+                    self.finish_oldest(Outcome::Complete, at.unwrap_or(data.at), shared);
+                }
+                Item::Garbage(_) if self.protocol.is_none() => {
+                    // The server speaks first, and not HTTP.
+                    self.set_protocol(Protocol::Unknown, shared);
+                    self.requests.make_opaque(shared);
+                    self.responses.make_opaque(shared);
+                }
+                Item::Garbage(_) if self.requests.is_opaque() => self.responses.make_opaque(shared),
+                Item::Garbage(_) => {}
+                Item::Missed => self.miss_responses(0, !self.exchanges.is_empty()),
+            }
+        }
+    }
+
+    /// Whether a status line at the beginning of a write, where none is
+    /// expected, begins a response.
+    fn response_may_begin(&self) -> bool {
+        if self.responses.is_unframed() {
+            // The body before it may well contain one; a response to a
+            // request that was not read cannot follow.
+            return self.exchanges.len() >= 2;
+        }
+        // The response to a request older than the probes is nobody's.
+        self.opened.origin == Origin::Accepted || self.next_sequence > 0
+    }
+
+    fn response_head(
+        &mut self,
+        head: ResponseHead,
+        started: MonotonicNs,
+        at: MonotonicNs,
+        shared: &mut Shared,
+    ) {
+        self.set_protocol(Protocol::Http1, shared);
+        if head.is_interim() {
+            if let Some(exchange) = self.exchanges.front_mut() {
+                exchange.interim_seen = true;
+            }
+            return;
+        }
+        if let Some(missed) = self.missed_responses.take()
+            && !self.pair_after_missed(missed, started, at, shared)
+        {
+            self.responses.seek(shared);
+            return;
+        }
+        if self.exchanges.is_empty() {
+            let mut exchange = Exchange::new(self.next_sequence, started);
+            exchange.minor = head.minor;
+            self.push_exchange(exchange);
+        }
+        let request_is_unframed = self.requests.is_unframed();
+        let reading = self.reading;
+        let last_read = self.last_read;
+        let exchange = self
+            .exchanges
+            .front_mut()
+            .expect("one was pushed if there was none");
+        if reading == Some(exchange.sequence) {
+            if request_is_unframed && exchange.completeness == Completeness::Truncated {
+                exchange.request_end.get_or_insert(last_read);
+            }
+            self.body_optional = exchange.expects_continue
+                && !exchange.interim_seen
+                && exchange.request_body_bytes == 0;
+        }
+        exchange.status = Some(head.status);
+        exchange.response_start = Some(started);
+        exchange.last_write = Some(at);
+        exchange.streamed = head.is_streamed();
+        self.answering = true;
+        match head.framing(exchange.method) {
+            Framing::Empty => self.finish_oldest(Outcome::Complete, at, shared),
+            Framing::Body(body) => self.responses.begin_body(body),
+            Framing::Tunnel => {
+                self.finish_oldest(Outcome::Complete, at, shared);
+                self.requests.make_tunnel(shared);
+                self.responses.make_tunnel(shared);
+                self.reading = None;
+            }
+            Framing::Invalid => {
+                exchange.degrade(Completeness::Truncated);
+                self.responses.begin_unframed();
+            }
+            Framing::Cut => {
+                exchange.degrade(Completeness::Truncated);
+                self.responses.begin_cut();
+            }
+        }
+    }
+
+    fn response_body(&mut self, n: u64, progress: Progress, at: MonotonicNs, shared: &mut Shared) {
+        let Some(exchange) = self.exchanges.front_mut() else {
+            return;
+        };
+        exchange.last_write = Some(at);
+        if n > 0 {
+            exchange.body_start.get_or_insert(at);
+            exchange.response_body_bytes += n;
+        }
+        match progress {
+            Progress::More => {}
+            Progress::End => self.finish_oldest(Outcome::Complete, at, shared),
+            Progress::Broken => exchange.degrade(Completeness::Truncated),
+        }
+    }
+
+    fn write_gap(&mut self, gap: u64, at: MonotonicNs, shared: &mut Shared) {
+        shared.count_gap(gap);
+        match self.responses.gap(gap, shared) {
+            GapEffect::Harmless => {}
+            GapEffect::Within(n) => {
+                if let Some(exchange) = self.exchanges.front_mut() {
+                    exchange.response_body_bytes += n;
+                    exchange.degrade(Completeness::Gap);
+                }
+            }
+            GapEffect::Ended(n) => {
+                if let Some(exchange) = self.exchanges.front_mut() {
+                    exchange.response_body_bytes += n;
+                }
+                self.lose_oldest(at, shared);
+            }
+            GapEffect::Broken => {
+                self.lose_oldest(at, shared);
+                self.miss_responses(gap, false);
+            }
+            GapEffect::Cut(head) => {
+                if let (Some(head), Some(exchange)) = (head, self.exchanges.front_mut())
+                    && !head.is_interim()
+                {
+                    exchange.status = Some(head.status);
+                    exchange.response_start = Some(self.responses.head_started());
+                    exchange.last_write = exchange.response_start;
+                }
+                self.lose_oldest(at, shared);
+                self.miss_responses(gap, false);
+            }
+            GapEffect::Between => self.miss_responses(gap, !self.exchanges.is_empty()),
+        }
+    }
+
+    fn miss_responses(&mut self, bytes: u64, oldest_answered: bool) {
+        let before = self.missed_responses;
+        self.missed_responses = Some(MissedResponses {
+            bytes: before
+                .map_or(0, |missed| missed.bytes)
+                .saturating_add(bytes),
+            oldest_answered: oldest_answered || before.is_some_and(|missed| missed.oldest_answered),
+        });
+    }
+
+    /// Finds the request that a response answers after others were missed:
+    /// `false` where that cannot be told and the response is passed over.
+    fn pair_after_missed(
+        &mut self,
+        missed: MissedResponses,
+        started: MonotonicNs,
+        at: MonotonicNs,
+        shared: &mut Shared,
+    ) -> bool {
+        if self.pipelined {
+            // Any of them may be meant. They are told as lost already.
+            self.lose_all(at, shared);
+            return false;
+        }
+        // A client that does not pipeline asks again only once it was
+        // answered: all but the last request are.
+        let was_open_then = self.exchanges.len() == 1 && missed.oldest_answered;
+        while self.exchanges.len() > 1 {
+            self.lose_oldest(at, shared);
+        }
+        let follows_missed = self
+            .exchanges
+            .front()
+            .is_some_and(|front| front.follows_missed);
+        if was_open_then && !follows_missed && missed.bytes > MAX_INTERIM_BYTES {
+            // More than an interim response was lost: its own was among it.
+            self.lose_oldest(at, shared);
+        }
+        if let Some(exchange) = self.exchanges.front_mut() {
+            if was_open_then && !exchange.follows_missed {
+                exchange.degrade(Completeness::Gap);
+            }
+            exchange.tentative = true;
+        } else {
+            let mut exchange = Exchange::new(self.next_sequence, started);
+            exchange.degrade(Completeness::Gap);
+            self.push_exchange(exchange);
+        }
+        true
+    }
+}

@@ -1,0 +1,133 @@
+//! One request and its response while they pass, until they are a record.
+
+use modeltap_core::connection::ConnectionOpened;
+use modeltap_core::record::{Completeness, Method, Outcome, RequestRecord, Timings};
+use modeltap_core::time::MonotonicNs;
+
+/// An exchange that is not over.
+#[derive(Clone, Debug)]
+pub(crate) struct Exchange {
+    pub(crate) sequence: u64,
+    /// `None` for a response without a request.
+    pub(crate) method: Option<Method>,
+    pub(crate) path: String,
+    pub(crate) minor: u8,
+    pub(crate) accepted: Option<MonotonicNs>,
+    pub(crate) request_start: MonotonicNs,
+    pub(crate) request_end: Option<MonotonicNs>,
+    pub(crate) request_body_bytes: u64,
+    /// The client waits for an interim response before it sends the body.
+    pub(crate) expects_continue: bool,
+    /// An interim response was written.
+    pub(crate) interim_seen: bool,
+    /// Requests were missed just before this one.
+    pub(crate) follows_missed: bool,
+    /// The response was found after a gap: it is this request's unless a later
+    /// request was lost.
+    pub(crate) tentative: bool,
+    pub(crate) status: Option<u16>,
+    pub(crate) response_start: Option<MonotonicNs>,
+    pub(crate) body_start: Option<MonotonicNs>,
+    /// Last byte so far of the final response.
+    pub(crate) last_write: Option<MonotonicNs>,
+    pub(crate) response_body_bytes: u64,
+    pub(crate) streamed: bool,
+    pub(crate) completeness: Completeness,
+}
+
+impl Exchange {
+    /// An exchange that nothing is known of but its first instant.
+    pub(crate) fn new(sequence: u64, request_start: MonotonicNs) -> Self {
+        Self {
+            sequence,
+            method: None,
+            path: String::new(),
+            minor: 1,
+            accepted: None,
+            request_start,
+            request_end: None,
+            request_body_bytes: 0,
+            expects_continue: false,
+            interim_seen: false,
+            follows_missed: false,
+            tentative: false,
+            status: None,
+            response_start: None,
+            body_start: None,
+            last_write: None,
+            response_body_bytes: 0,
+            streamed: false,
+            completeness: Completeness::Whole,
+        }
+    }
+
+    /// Whether it is a response without a request.
+    pub(crate) fn is_unrequested(&self) -> bool {
+        self.method.is_none()
+    }
+
+    /// Takes the request from its response, which is another's: what is left
+    /// is a response without a request.
+    pub(crate) fn split_request(&mut self, response_sequence: u64) -> Self {
+        let start = self.response_start.unwrap_or(self.request_start);
+        let mut request = std::mem::replace(self, Self::new(response_sequence, start));
+        self.status = request.status.take();
+        self.minor = request.minor;
+        self.response_start = request.response_start.take();
+        self.body_start = request.body_start.take();
+        self.last_write = request.last_write.take();
+        self.response_body_bytes = std::mem::take(&mut request.response_body_bytes);
+        self.streamed = std::mem::take(&mut request.streamed);
+        self.degrade(Completeness::Gap);
+        request.degrade(Completeness::Gap);
+        request
+    }
+
+    /// Bytes it takes in memory.
+    pub(crate) fn footprint(&self) -> usize {
+        size_of::<Self>() + self.path.len()
+    }
+
+    /// Notes that something of it was not seen; a loss outweighs a truncation.
+    pub(crate) fn degrade(&mut self, to: Completeness) {
+        self.completeness = match (self.completeness, to) {
+            (Completeness::Gap, _) | (_, Completeness::Gap) => Completeness::Gap,
+            (Completeness::Truncated, _) | (_, Completeness::Truncated) => Completeness::Truncated,
+            (Completeness::Whole, Completeness::Whole) => Completeness::Whole,
+        };
+    }
+
+    /// What it came to, known to be over at `finished`.
+    pub(crate) fn into_record(
+        self,
+        opened: &ConnectionOpened,
+        outcome: Outcome,
+        finished: MonotonicNs,
+    ) -> RequestRecord {
+        RequestRecord {
+            connection: opened.id,
+            sequence: self.sequence,
+            cgroup: opened.cgroup,
+            peer: opened.peer,
+            local: opened.local,
+            method: self.method,
+            path: self.path,
+            http_minor: self.minor,
+            status: self.status,
+            timings: Timings {
+                accepted: self.accepted,
+                request_start: self.request_start,
+                request_end: self.request_end,
+                response_start: self.response_start,
+                body_start: self.body_start,
+                response_end: self.last_write,
+                finished: finished.max(self.last_write.unwrap_or(finished)),
+            },
+            request_body_bytes: self.request_body_bytes,
+            response_body_bytes: self.response_body_bytes,
+            streamed: self.streamed,
+            outcome,
+            completeness: self.completeness,
+        }
+    }
+}

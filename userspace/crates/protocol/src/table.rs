@@ -1,0 +1,390 @@
+//! All connections, their bounds and their timers.
+
+use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::time::Duration;
+
+use modeltap_core::connection::{CaptureEvent, CgroupId, ConnectionId, ConnectionOpened};
+use modeltap_core::record::{Completeness, RequestRecord};
+use modeltap_core::time::MonotonicNs;
+
+use crate::connection::Connection;
+use crate::detect::Protocol;
+
+/// Connections looked at for the one to evict: a compromise between the oldest
+/// of all and the time to find it.
+const EVICTION_SAMPLE: usize = 64;
+
+/// Bounds and delays of a [`ConnectionTable`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Most connections followed; beyond, an idle one that was silent for long
+    /// is evicted.
+    pub max_connections: usize,
+    /// Most requests of one connection that wait for their response.
+    pub max_pipelined: usize,
+    /// Most bytes held for the open requests and partial heads of one cgroup,
+    /// so that no container starves another.
+    pub max_held_bytes: usize,
+    /// How long events that the end of a connection overtook are waited for.
+    pub linger: Duration,
+    /// How long nothing must be written until a response whose end was not
+    /// captured is taken for over.
+    pub unframed_quiet: Duration,
+    /// How long a response without a request waits for the proof that its
+    /// request was not lost.
+    pub confirm_within: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_connections: 65_536,
+            max_pipelined: 1_024,
+            max_held_bytes: 32 * 1024 * 1024,
+            linger: Duration::from_millis(250),
+            unframed_quiet: Duration::from_secs(10),
+            confirm_within: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What the table saw and holds. Counts named `n_` with a past participle and
+/// all bytes but `bytes_buffered` only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Events taken in.
+    pub n_events: u64,
+    /// Of them: data of connections that are not known.
+    pub n_events_unknown_connection: u64,
+    /// Bytes moved by the data events taken in, captured or not.
+    pub bytes_observed: u64,
+    /// Of them: understood as part of a message.
+    pub bytes_parsed: u64,
+    /// Of them: not part of any message that could be understood.
+    pub bytes_skipped: u64,
+    /// Of them: needed for framing but not captured.
+    pub bytes_truncated: u64,
+    /// Of them: in heads that are not whole yet.
+    pub bytes_buffered: u64,
+    /// Bytes that positions prove were moved but never told.
+    pub bytes_gap: u64,
+    /// Gaps they lay in.
+    pub n_gaps: u64,
+    /// Connections followed now.
+    pub n_connections: u64,
+    /// Connections opened.
+    pub n_connections_opened: u64,
+    /// Of them: HTTP/1 was seen.
+    pub n_connections_http1: u64,
+    /// Of them: TLS.
+    pub n_connections_tls: u64,
+    /// Of them: HTTP/2 with prior knowledge.
+    pub n_connections_http2: u64,
+    /// Of them: another protocol.
+    pub n_connections_unknown: u64,
+    /// Connections evicted because there were too many.
+    pub n_connections_evicted: u64,
+    /// Connections followed no more because of what they asked to be held.
+    pub n_given_up: u64,
+    /// Requests that are not over now.
+    pub n_active: u64,
+    /// Requests finished whole.
+    pub n_requests_complete: u64,
+    /// Requests of which something was lost or truncated.
+    pub n_requests_incomplete: u64,
+}
+
+impl Stats {
+    pub(crate) fn count_protocol(&mut self, protocol: Protocol) {
+        *match protocol {
+            Protocol::Http1 => &mut self.n_connections_http1,
+            Protocol::Tls => &mut self.n_connections_tls,
+            Protocol::Http2 => &mut self.n_connections_http2,
+            Protocol::Unknown => &mut self.n_connections_unknown,
+        } += 1;
+    }
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) stats: Stats,
+    /// The latest time of any event or timeout.
+    pub(crate) now: MonotonicNs,
+    records: VecDeque<RequestRecord>,
+    cgroups: HashMap<CgroupId, Held>,
+}
+
+/// What the connections of one cgroup hold; there is no entry for nothing.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    n_active: usize,
+    bytes: usize,
+}
+
+impl Shared {
+    pub(crate) fn push_record(&mut self, record: RequestRecord) {
+        *match record.completeness {
+            Completeness::Whole => &mut self.stats.n_requests_complete,
+            Completeness::Truncated | Completeness::Gap => &mut self.stats.n_requests_incomplete,
+        } += 1;
+        self.records.push_back(record);
+    }
+
+    pub(crate) fn count_gap(&mut self, bytes: u64) {
+        self.stats.n_gaps += 1;
+        self.stats.bytes_gap = self.stats.bytes_gap.saturating_add(bytes);
+    }
+
+    /// Notes that a connection now holds `after` (exchanges, bytes) instead of
+    /// `before`: `false` where its cgroup holds too much.
+    pub(crate) fn settle(
+        &mut self,
+        cgroup: CgroupId,
+        before: (usize, usize),
+        after: (usize, usize),
+    ) -> bool {
+        self.stats.n_active = self.stats.n_active + after.0 as u64 - before.0 as u64;
+        let mut entry = match self.cgroups.entry(cgroup) {
+            Entry::Occupied(entry) => entry,
+            Entry::Vacant(entry) => entry.insert_entry(Held::default()),
+        };
+        let held = entry.get_mut();
+        held.n_active = held.n_active + after.0 - before.0;
+        held.bytes = held.bytes + after.1 - before.1;
+        let fits = held.bytes <= self.config.max_held_bytes;
+        if held.n_active == 0 && held.bytes == 0 {
+            entry.remove();
+        }
+        fits
+    }
+}
+
+/// Follows connections and yields a record for each request that ends.
+///
+/// After every call of [`handle`](Self::handle) and
+/// [`handle_timeout`](Self::handle_timeout), call
+/// [`poll_record`](Self::poll_record) until it returns `None`.
+#[derive(Debug)]
+pub struct ConnectionTable {
+    shared: Shared,
+    slots: Vec<Option<Box<Connection>>>,
+    free: Vec<usize>,
+    /// By the socket's address: at one time it names one connection.
+    by_socket: HashMap<u64, usize>,
+    /// May hold timers that were replaced, or whose connection is gone.
+    timers: BinaryHeap<Reverse<(MonotonicNs, ConnectionId)>>,
+    /// Where the next search for a connection to evict begins.
+    eviction_hand: usize,
+}
+
+impl ConnectionTable {
+    /// An empty table.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self {
+            shared: Shared {
+                config,
+                stats: Stats::default(),
+                now: MonotonicNs(0),
+                records: VecDeque::new(),
+                cgroups: HashMap::new(),
+            },
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_socket: HashMap::new(),
+            timers: BinaryHeap::new(),
+            eviction_hand: 0,
+        }
+    }
+
+    /// Takes in one event, in the order of the ring.
+    pub fn handle(&mut self, event: &CaptureEvent) {
+        self.shared.stats.n_events += 1;
+        self.shared.now = self.shared.now.max(event.at());
+        match event {
+            CaptureEvent::Opened(opened) => self.open(opened),
+            CaptureEvent::Data(data) => {
+                let length = u64::from(data.length);
+                self.shared.stats.bytes_observed += length;
+                let Some(slot) = self.slot_of(data.id) else {
+                    self.shared.stats.n_events_unknown_connection += 1;
+                    self.shared.stats.bytes_skipped += length;
+                    return;
+                };
+                if let Some(connection) = &mut self.slots[slot] {
+                    connection.data(data, &mut self.shared);
+                }
+                self.schedule(slot);
+            }
+            CaptureEvent::Closed(closed) => {
+                let Some(slot) = self.slot_of(closed.id) else {
+                    return;
+                };
+                if let Some(connection) = &mut self.slots[slot] {
+                    connection.closed(closed, &mut self.shared);
+                }
+                self.schedule(slot);
+            }
+        }
+    }
+
+    /// The next finished request, in the order they were known to be over.
+    pub fn poll_record(&mut self) -> Option<RequestRecord> {
+        self.shared.records.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do at
+    /// the earliest; it may turn out to be nothing. Changes with every call.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<MonotonicNs> {
+        self.timers.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Decides what is due at `now`: connections that ended long enough ago,
+    /// responses whose end was not seen. A `now` of `u64::MAX` ends all that
+    /// waits only for time.
+    pub fn handle_timeout(&mut self, now: MonotonicNs) {
+        // Not the end of time, which no event could outlast.
+        if now.0 != u64::MAX {
+            self.shared.now = self.shared.now.max(now);
+        }
+        while let Some(&Reverse((at, id))) = self.timers.peek()
+            && at <= now
+        {
+            self.timers.pop();
+            let Some(slot) = self.slot_of(id) else {
+                continue;
+            };
+            let Some(connection) = &mut self.slots[slot] else {
+                continue;
+            };
+            if connection.timer != Some(at) {
+                continue;
+            }
+            connection.timer = None;
+            if connection.expire(now, &mut self.shared) {
+                self.remove(slot);
+            } else {
+                self.schedule(slot);
+            }
+        }
+    }
+
+    /// What was seen, and what is held now.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.stats
+    }
+
+    /// Requests that are not over now, by cgroup; cgroups without any may be
+    /// left out.
+    pub fn active(&self) -> impl Iterator<Item = (CgroupId, u64)> + '_ {
+        self.shared
+            .cgroups
+            .iter()
+            .map(|(cgroup, held)| (*cgroup, held.n_active as u64))
+    }
+
+    /// Requests of a cgroup that are not over now.
+    #[must_use]
+    pub fn n_active(&self, cgroup: CgroupId) -> u64 {
+        self.shared
+            .cgroups
+            .get(&cgroup)
+            .map_or(0, |held| held.n_active as u64)
+    }
+
+    fn slot_of(&self, id: ConnectionId) -> Option<usize> {
+        let slot = *self.by_socket.get(&id.socket)?;
+        (self.slots[slot].as_ref()?.id() == id).then_some(slot)
+    }
+
+    fn open(&mut self, opened: &ConnectionOpened) {
+        if let Some(&slot) = self.by_socket.get(&opened.id.socket) {
+            let known = self.slots[slot]
+                .as_ref()
+                .map(|connection| connection.id().opened);
+            if known >= Some(opened.id.opened) {
+                return;
+            }
+            // The address names another socket now: the old one is gone,
+            // whether its end was told or not.
+            self.remove(slot);
+        }
+        if self.by_socket.len() >= self.shared.config.max_connections {
+            self.evict();
+        }
+        self.shared.stats.n_connections += 1;
+        self.shared.stats.n_connections_opened += 1;
+        let connection = Some(Box::new(Connection::new(opened)));
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot] = connection;
+                slot
+            }
+            None => {
+                self.slots.push(connection);
+                self.slots.len() - 1
+            }
+        };
+        self.by_socket.insert(opened.id.socket, slot);
+    }
+
+    /// Ends the connection that was silent longest, idle ones first, of the
+    /// next few.
+    fn evict(&mut self) {
+        let n = self.slots.len();
+        let sample = (0..n)
+            .map(|offset| (self.eviction_hand + offset) % n)
+            .filter_map(|slot| Some((slot, self.slots[slot].as_ref()?)))
+            .take(EVICTION_SAMPLE);
+        let Some((slot, _)) =
+            sample.min_by_key(|(_, connection)| (!connection.is_idle(), connection.last_event))
+        else {
+            return;
+        };
+        self.eviction_hand = (self.eviction_hand + EVICTION_SAMPLE) % n;
+        self.shared.stats.n_connections_evicted += 1;
+        self.remove(slot);
+    }
+
+    fn remove(&mut self, slot: usize) {
+        let Some(connection) = self.slots[slot].take() else {
+            return;
+        };
+        self.by_socket.remove(&connection.id().socket);
+        self.free.push(slot);
+        self.shared.stats.n_connections -= 1;
+        connection.finish(&mut self.shared);
+    }
+
+    fn schedule(&mut self, slot: usize) {
+        let Some(connection) = &mut self.slots[slot] else {
+            return;
+        };
+        let Some(deadline) = connection.deadline(&self.shared.config) else {
+            return;
+        };
+        if connection.timer.is_some_and(|timer| timer <= deadline) {
+            return;
+        }
+        connection.timer = Some(deadline);
+        self.timers.push(Reverse((deadline, connection.id())));
+        // Timers of connections that are gone stay until they are due.
+        if self.timers.len() > 4 * self.shared.config.max_connections.max(EVICTION_SAMPLE) {
+            let timers = std::mem::take(&mut self.timers);
+            self.timers = timers
+                .into_iter()
+                .filter(|Reverse((at, id))| {
+                    self.slot_of(*id)
+                        .and_then(|slot| self.slots[slot].as_ref())
+                        .is_some_and(|connection| connection.timer == Some(*at))
+                })
+                .collect();
+        }
+    }
+}

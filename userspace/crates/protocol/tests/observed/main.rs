@@ -1,0 +1,6 @@
+//! What the table tells of observed connections: whole conversations, losses,
+//! and properties that hold for any input.
+
+mod conversations;
+mod losses;
+mod support;
