@@ -15,13 +15,22 @@ pub fn now_ms() -> f64 {
 #[must_use]
 pub fn time_of_day(unix_ms: f64) -> String {
     let date = js_sys::Date::new(&JsValue::from_f64(unix_ms));
-    format!("{:02}:{:02}:{:02}", date.get_hours(), date.get_minutes(), date.get_seconds())
+    format!(
+        "{:02}:{:02}:{:02}",
+        date.get_hours(),
+        date.get_minutes(),
+        date.get_seconds()
+    )
 }
 
 /// A time of day with milliseconds: `14:02:11.042`.
 #[must_use]
 pub fn time_of_day_ms(unix_ms: f64) -> String {
-    format!("{}.{:03}", time_of_day(unix_ms), unix_ms.rem_euclid(1_000.0) as u32)
+    format!(
+        "{}.{:03}",
+        time_of_day(unix_ms),
+        unix_ms.rem_euclid(1_000.0) as u32
+    )
 }
 
 /// A date and time in the browser's zone: `2026-11-23 14:02:11`.
@@ -72,7 +81,13 @@ pub fn is_hidden() -> bool {
 /// A remembered choice; `None` where the browser remembers nothing.
 #[must_use]
 pub fn remembered(key: &str) -> Option<String> {
-    window().local_storage().ok().flatten()?.get_item(key).ok().flatten()
+    window()
+        .local_storage()
+        .ok()
+        .flatten()?
+        .get_item(key)
+        .ok()
+        .flatten()
 }
 
 /// Remembers a choice, if the browser lets us.
@@ -86,7 +101,11 @@ pub fn remember(key: &str, value: &str) {
 /// Whether the user's system asks for a dark page.
 #[must_use]
 pub fn prefers_dark() -> bool {
-    window().match_media("(prefers-color-scheme: dark)").ok().flatten().is_none_or(|m| m.matches())
+    window()
+        .match_media("(prefers-color-scheme: dark)")
+        .ok()
+        .flatten()
+        .is_none_or(|m| m.matches())
 }
 
 /// The value of a design token, such as `--s1`.

@@ -6,9 +6,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use leptos::prelude::{
-    Effect, Get, GetUntracked, RwSignal, Set, Signal, set_timeout, window,
-};
+use leptos::prelude::{Effect, Get, GetUntracked, RwSignal, Set, Signal, set_timeout, window};
 use modeltap_api_types::{LiveCommand, LiveMessage, Problem};
 use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::*;
@@ -67,7 +65,9 @@ pub async fn fetch<T: DeserializeOwned>(path: &str) -> Result<T, FetchError> {
         .map_err(|_| FetchError::Unreachable)?;
     let response: Response = response.unchecked_into();
     let text = match response.text() {
-        Ok(promise) => JsFuture::from(promise).await.map_err(|_| FetchError::Unreachable)?,
+        Ok(promise) => JsFuture::from(promise)
+            .await
+            .map_err(|_| FetchError::Unreachable)?,
         Err(_) => return Err(FetchError::Unreachable),
     };
     let text = text.as_string().unwrap_or_default();
@@ -102,7 +102,10 @@ pub fn poll<T>(store: Store, path: String, period: Duration, live: Signal<bool>)
 where
     T: DeserializeOwned + Send + Sync + 'static,
 {
-    let polled = Polled { value: RwSignal::new(None), error: RwSignal::new(None) };
+    let polled = Polled {
+        value: RwSignal::new(None),
+        error: RwSignal::new(None),
+    };
     let busy = Rc::new(Cell::new(false));
     let read = move || {
         if busy.replace(true) {
@@ -148,7 +151,11 @@ pub fn connect_live(store: Store) {
     browser::every(Duration::from_millis(500), move || watchdog.tick());
     Effect::new(move |_| {
         let command = store.subscription.get();
-        link.send(command.as_ref().unwrap_or(&LiveCommand::UnsubscribeRequests));
+        link.send(
+            command
+                .as_ref()
+                .unwrap_or(&LiveCommand::UnsubscribeRequests),
+        );
     });
 }
 
@@ -258,14 +265,20 @@ impl Link {
     fn lost(&self) {
         let now = browser::now_ms();
         self.socket.borrow_mut().take();
-        if !matches!(self.store.connection.get_untracked(), Connection::Lost { .. }) {
-            self.store.connection.set(Connection::Lost { since_ms: now });
+        if !matches!(
+            self.store.connection.get_untracked(),
+            Connection::Lost { .. }
+        ) {
+            self.store
+                .connection
+                .set(Connection::Lost { since_ms: now });
         }
         let attempt = self.attempt.get();
         self.attempt.set(attempt.saturating_add(1));
         let pause = (BACK_OFF_MS.0 << attempt.min(8)).min(BACK_OFF_MS.1) as f64;
         // Many open pages must not all come back in the same instant.
-        self.retry_at_ms.set(Some(now + pause * (0.75 + 0.5 * js_sys::Math::random())));
+        self.retry_at_ms
+            .set(Some(now + pause * (0.75 + 0.5 * js_sys::Math::random())));
     }
 
     fn tick(self: &Rc<Self>) {
@@ -281,6 +294,13 @@ impl Link {
 
 fn live_address() -> String {
     let location = window().location();
-    let scheme = if location.protocol().is_ok_and(|p| p == "https:") { "wss" } else { "ws" };
-    format!("{scheme}://{}/api/v1/live", location.host().unwrap_or_default())
+    let scheme = if location.protocol().is_ok_and(|p| p == "https:") {
+        "wss"
+    } else {
+        "ws"
+    };
+    format!(
+        "{scheme}://{}/api/v1/live",
+        location.host().unwrap_or_default()
+    )
 }

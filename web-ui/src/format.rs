@@ -15,7 +15,10 @@ pub struct Quantity {
 
 impl Quantity {
     fn new(value: impl Into<String>, unit: &'static str) -> Self {
-        Self { value: value.into(), unit }
+        Self {
+            value: value.into(),
+            unit,
+        }
     }
 
     /// A figure that is not known.
@@ -102,7 +105,11 @@ pub fn duration(seconds: Option<f64>) -> Quantity {
 /// A long duration in its two largest units: `3 d 4 h`, `12 min 5 s`.
 #[must_use]
 pub fn span(seconds: f64) -> String {
-    let s = if seconds.is_finite() { seconds.max(0.0) as u64 } else { 0 };
+    let s = if seconds.is_finite() {
+        seconds.max(0.0) as u64
+    } else {
+        0
+    };
     let (days, hours, minutes, rest) = (s / 86_400, s / 3_600 % 24, s / 60 % 60, s % 60);
     let parts = if days > 0 {
         [(days, "d"), (hours, "h")]

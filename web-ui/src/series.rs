@@ -3,12 +3,17 @@
 
 use std::collections::VecDeque;
 
-use modeltap_api_types::{QueryResult, Second, WindowFigures};
+use modeltap_api_types::{QueryResult, Second};
 
 /// Seconds kept live, enough for the widest range that shows single seconds.
 const MAX_LIVE_SECONDS: usize = 960;
 /// Most steps a chart is made of, whatever an answer claims.
 const MAX_STEPS: usize = 4_000;
+/// History is written in batches: where it has nothing this shortly before it
+/// was asked for, that is not yet a zero.
+const WRITTEN_WITHIN_MS: f64 = 15_000.0;
+/// A step of which less is over says nothing yet.
+const LEAST_SHARE_OF_STEP: f64 = 0.3;
 /// Status classes: `1xx` to `5xx`, then those without a status.
 pub const CLASSES: usize = 6;
 
@@ -30,8 +35,13 @@ impl Range {
     #[must_use]
     pub fn parse(range: Option<&str>, to: Option<&str>) -> Self {
         let span = range.and_then(parse_span).unwrap_or(Self::DEFAULT_SECONDS);
-        let end_ms = to.and_then(|t| t.parse::<f64>().ok()).filter(|t| t.is_finite() && *t > 0.0);
-        Self { span_seconds: span, end_ms }
+        let end_ms = to
+            .and_then(|t| t.parse::<f64>().ok())
+            .filter(|t| t.is_finite() && *t > 0.0);
+        Self {
+            span_seconds: span,
+            end_ms,
+        }
     }
 
     /// The span as the address bar has it.
@@ -53,20 +63,20 @@ impl Range {
         }
     }
 
-    /// Length of one step of history, in seconds: at least the ten seconds
-    /// history is kept at, and not more than about 200 steps.
+    /// Length of one step of history, in seconds: about 200 steps, but not
+    /// so short that a percentile is one of a handful of requests.
     #[must_use]
     pub fn step_seconds(&self) -> u32 {
-        const STEPS: [u32; 7] = [10, 20, 30, 60, 120, 300, 600];
-        let wanted = self.span_seconds / 200;
-        STEPS.into_iter().find(|s| *s >= wanted).unwrap_or(1_800)
+        const STEPS: [u32; 8] = [5, 10, 20, 30, 60, 120, 300, 600];
+        let wanted = self.span_seconds.div_ceil(200);
+        STEPS.into_iter().find(|s| *s >= wanted).unwrap_or(14_400)
     }
 
-    /// Length of one step of what comes in live, in seconds. Short ranges
-    /// show single seconds, so that they move.
+    /// Whether what is newer than history is shown second by second, so that
+    /// the charts move.
     #[must_use]
-    pub fn live_step_seconds(&self) -> u32 {
-        if self.span_seconds <= 300 { 1 } else { self.step_seconds() }
+    pub fn shows_seconds(&self) -> bool {
+        self.span_seconds <= 900
     }
 
     /// Beginning and end in Unix milliseconds.
@@ -122,6 +132,31 @@ impl LiveSeconds {
             self.from_ms = self.seconds.front().map(|s| s.at_unix_ms);
         }
     }
+
+    fn between(&self, begin_ms: f64, end_ms: f64) -> impl Iterator<Item = &Second> {
+        let first = self
+            .seconds
+            .partition_point(|s| (s.at_unix_ms as f64) < begin_ms);
+        self.seconds
+            .range(first..)
+            .take_while(move |s| (s.at_unix_ms as f64) < end_ms)
+    }
+
+    /// Counts and rates of a stretch; no percentiles.
+    fn sum(&self, begin_ms: f64, end_ms: f64) -> Step {
+        let mut classes = [0u64; CLASSES];
+        let mut step = Step::default();
+        for second in self.between(begin_ms, end_ms) {
+            for (sum, n) in classes.iter_mut().zip(second.by_status_class) {
+                *sum += n;
+            }
+            step.n_requests += second.figures.n_requests as f64;
+            step.n_errors += second.figures.n_errors as f64;
+        }
+        let seconds = (end_ms - begin_ms) / 1e3;
+        step.rates = classes.map(|n| Some(n as f64 / seconds));
+        step
+    }
 }
 
 /// What `GET /api/v1/query` said of one service and range.
@@ -170,14 +205,45 @@ impl History {
         history
     }
 
-    fn n_steps(&self) -> usize {
-        let classes = self.classes.iter().map(Vec::len).max().unwrap_or(0);
-        classes.max(self.percentiles.iter().map(Vec::len).max().unwrap_or(0)).min(MAX_STEPS)
+    /// What is known of the step that begins at `begin_ms`; nothing if it has
+    /// barely begun.
+    fn step(&self, begin_ms: f64, known_from_ms: f64) -> Option<Step> {
+        let i = ((begin_ms - self.from_ms) / self.step_ms).round();
+        let end_ms = begin_ms + self.step_ms;
+        let elapsed_ms = self.until_ms.min(end_ms) - begin_ms;
+        if i < 0.0 || elapsed_ms < LEAST_SHARE_OF_STEP * self.step_ms {
+            return None;
+        }
+        let at = |values: &[Option<f64>]| values.get(i as usize).copied().flatten();
+        let counts: [Option<f64>; CLASSES] = std::array::from_fn(|c| at(&self.classes[c]));
+        let seen = counts.iter().any(Option::is_some);
+        let written = end_ms <= self.until_ms - WRITTEN_WITHIN_MS;
+        let known = seen || (begin_ms >= known_from_ms && written);
+        Some(Step {
+            rates: counts.map(|n| known.then(|| n.unwrap_or(0.0) / (elapsed_ms / 1e3))),
+            percentiles: std::array::from_fn(|p| at(&self.percentiles[p])),
+            n_requests: counts.iter().flatten().sum(),
+            n_errors: at(&self.errors).unwrap_or(0.0),
+        })
     }
 }
 
+/// Figures of one step.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Step {
+    rates: [Option<f64>; CLASSES],
+    percentiles: [Option<f64>; 3],
+    n_requests: f64,
+    n_errors: f64,
+}
+
 fn first(result: QueryResult) -> Vec<Option<f64>> {
-    result.series.into_iter().next().map(|s| s.values).unwrap_or_default()
+    result
+        .series
+        .into_iter()
+        .next()
+        .map(|s| s.values)
+        .unwrap_or_default()
 }
 
 /// One series a line, all over the same times; `None` is a gap.
@@ -197,7 +263,11 @@ impl Frame {
     /// Whether there is anything to draw.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        !self.rates.iter().flatten().any(|v| v.is_some_and(|v| v > 0.0))
+        !self
+            .rates
+            .iter()
+            .flatten()
+            .any(|v| v.is_some_and(|v| v > 0.0))
     }
 
     /// Whether any request of a status class is in sight.
@@ -219,110 +289,90 @@ impl Frame {
     ) -> Self {
         let mut frame = Self::default();
         let (from, to) = range.bounds(now_ms);
-        let live_step = f64::from(range.live_step_seconds()) * 1e3;
-        let live_from = match live.from_ms {
-            Some(from) if range.end_ms.is_none() => (from as f64 / live_step).ceil() * live_step,
-            _ => f64::INFINITY,
+        let step = history.map_or(f64::from(range.step_seconds()) * 1e3, |h| h.step_ms);
+        let origin = history.map_or(0.0, |h| h.from_ms);
+        let (live_from, live_until) = match live.from_ms {
+            Some(from) if range.end_ms.is_none() => (from as f64, live.until_ms as f64),
+            _ => (f64::INFINITY, 0.0),
         };
-        if let Some(history) = history {
-            for i in 0..history.n_steps() {
-                let begin = history.from_ms + i as f64 * history.step_ms;
-                let end = begin + history.step_ms;
-                if end <= from || begin > to || begin >= live_from || end > live_from + live_step {
-                    continue;
+        let mut begin = origin + ((from - origin) / step).floor() * step;
+        while begin < to && frame.x.len() < MAX_STEPS {
+            let end = begin + step;
+            let known = history.and_then(|h| h.step(begin, known_from_ms));
+            if begin < live_from || begin >= live_until {
+                if let Some(known) = known {
+                    frame.push(begin, known);
                 }
-                frame.push_history(history, i, begin, known_from_ms);
+            } else if !range.shows_seconds() {
+                let percentiles = known.map(|k| k.percentiles).unwrap_or_default();
+                frame.push_live_step(live, begin, end.min(live_until), step, percentiles);
+            } else if let Some(known) = known
+                && end <= live_until
+                && known.n_requests >= live.sum(begin, end).n_requests
+            {
+                frame.push(begin, known);
+            } else {
+                frame.push_live_seconds(live, begin, end.min(live_until), step);
             }
-        }
-        if live_from.is_finite() {
-            frame.push_live(live, live_from.max(from), live_step, history);
+            begin = end;
         }
         frame
     }
 
-    fn push_history(&mut self, history: &History, i: usize, begin: f64, known_from_ms: f64) {
-        let seconds = (history.until_ms.min(begin + history.step_ms) - begin) / 1e3;
-        // A step that has barely begun says nothing yet.
-        if seconds < 0.3 * history.step_ms / 1e3 {
-            return;
+    fn push(&mut self, begin_ms: f64, step: Step) {
+        self.x.push(begin_ms / 1e3);
+        for (rates, rate) in self.rates.iter_mut().zip(step.rates) {
+            rates.push(rate);
         }
-        let at = |values: &[Option<f64>]| values.get(i).copied().flatten();
-        let counts: [Option<f64>; CLASSES] = std::array::from_fn(|c| at(&history.classes[c]));
-        let seen = counts.iter().any(Option::is_some);
-        let known = seen || begin >= known_from_ms;
-        self.x.push(begin / 1e3);
-        for (rates, n) in self.rates.iter_mut().zip(counts) {
-            rates.push(known.then(|| n.unwrap_or(0.0) / seconds));
+        for (line, value) in self.percentiles.iter_mut().zip(step.percentiles) {
+            line.push(value);
         }
-        for (line, values) in self.percentiles.iter_mut().zip(&history.percentiles) {
-            line.push(at(values));
-        }
-        let total: f64 = counts.iter().flatten().sum();
-        let errors = at(&history.errors).unwrap_or(0.0);
-        self.error_rate.push((total > 0.0).then(|| (errors / total).min(1.0)));
+        let share = step.n_errors / step.n_requests;
+        self.error_rate
+            .push((step.n_requests > 0.0).then(|| share.min(1.0)));
     }
 
-    fn push_live(
+    /// A whole step, or as much of it as is over.
+    fn push_live_step(
         &mut self,
         live: &LiveSeconds,
-        from_ms: f64,
-        step_ms: f64,
-        history: Option<&History>,
+        begin: f64,
+        end: f64,
+        step: f64,
+        percentiles: [Option<f64>; 3],
     ) {
-        let until = live.until_ms as f64;
-        let mut seconds = live.seconds.iter().peekable();
-        let mut begin = (from_ms / step_ms).floor() * step_ms;
-        while seconds.next_if(|s| (s.at_unix_ms as f64) < begin).is_some() {}
-        while begin < until && self.x.len() < MAX_STEPS {
-            let end = begin + step_ms;
-            let mut classes = [0u64; CLASSES];
-            let mut figures = WindowFigures::default();
-            while let Some(second) = seconds.next_if(|s| (s.at_unix_ms as f64) < end) {
-                for (sum, n) in classes.iter_mut().zip(second.by_status_class) {
-                    *sum += n;
-                }
-                let (n_requests, n_errors) = (figures.n_requests, figures.n_errors);
-                figures = second.figures;
-                figures.n_requests += n_requests;
-                figures.n_errors += n_errors;
-            }
-            let covered = (end.min(until) - begin) / 1e3;
-            if covered >= 0.3 * step_ms / 1e3 {
-                self.x.push(begin / 1e3);
-                for (rates, n) in self.rates.iter_mut().zip(classes) {
-                    rates.push(Some(n as f64 / covered));
-                }
-                self.error_rate.push(
-                    (figures.n_requests > 0)
-                        .then(|| figures.n_errors as f64 / figures.n_requests as f64),
-                );
-                // Percentiles of seconds cannot be joined to one of a longer
-                // step: that one is asked for when the step is over.
-                let percentiles = if step_ms <= 1_000.0 {
-                    [figures.p50, figures.p95, figures.p99]
-                } else {
-                    std::array::from_fn(|p| history.and_then(|h| percentile_at(h, p, begin)))
-                };
-                for (line, value) in self.percentiles.iter_mut().zip(percentiles) {
-                    line.push(value);
-                }
-            }
-            begin = end;
+        if end - begin >= LEAST_SHARE_OF_STEP * step {
+            // Percentiles of seconds cannot be joined to one of a longer
+            // step: history has that one when the step is over.
+            self.push(
+                begin,
+                Step {
+                    percentiles,
+                    ..live.sum(begin, end)
+                },
+            );
         }
     }
-}
 
-fn percentile_at(history: &History, percentile: usize, begin_ms: f64) -> Option<f64> {
-    let i = (begin_ms - history.from_ms) / history.step_ms;
-    if i < 0.0 || i.fract() != 0.0 {
-        return None;
+    /// Second by second: the percentiles of each, and rates over the time of
+    /// a step before it, so that they compare with those of history.
+    fn push_live_seconds(&mut self, live: &LiveSeconds, begin: f64, end: f64, step: f64) {
+        let live_from = live.from_ms.unwrap_or(0) as f64;
+        let mut at = begin;
+        while at < end {
+            let next = at + 1e3;
+            let second = live.between(at, next).next().map(|s| s.figures);
+            let percentiles = second.map(|f| [f.p50, f.p95, f.p99]).unwrap_or_default();
+            let sum = live.sum((next - step).max(live_from), next);
+            self.push(at, Step { percentiles, ..sum });
+            at = next;
+        }
     }
-    history.percentiles[percentile].get(i as usize).copied().flatten()
 }
 
 #[cfg(test)]
 mod tests {
-    use modeltap_api_types::QuerySeries;
+    use modeltap_api_types::{QuerySeries, WindowFigures};
 
     use super::*;
 
@@ -403,58 +453,112 @@ mod tests {
     }
 
     #[test]
-    fn every_offered_range_has_between_30_and_240_steps() {
-        for (span, step) in
-            [(300, 10), (900, 10), (3_600, 20), (21_600, 120), (86_400, 600)]
-        {
-            let range = Range { span_seconds: span, end_ms: None };
+    fn every_offered_range_has_between_60_and_200_steps() {
+        for (span, step) in [
+            (300, 5),
+            (900, 5),
+            (3_600, 20),
+            (21_600, 120),
+            (86_400, 600),
+        ] {
+            let range = Range {
+                span_seconds: span,
+                end_ms: None,
+            };
             assert_eq!(range.step_seconds(), step);
-            assert!((30..=240).contains(&(span / step)), "{span}");
+            assert!((60..=200).contains(&(span / step)), "{span}");
         }
+    }
+
+    fn at(frame: &Frame) -> Vec<f64> {
+        frame.x.iter().map(|x| x - T0 as f64 / 1e3).collect()
     }
 
     #[test]
     fn history_counts_become_rates_and_gaps_stay_gaps_only_before_the_start() {
-        let range = Range { span_seconds: 300, end_ms: Some((T0 + 30_000) as f64) };
-        let h = history(T0 + 30_000);
-        let unknown =
-            Frame::join(range, 0.0, Some(&h), &LiveSeconds::default(), (T0 + 60_000) as f64);
-        assert_eq!(unknown.x.len(), 3);
+        let range = Range {
+            span_seconds: 30,
+            end_ms: Some((T0 + 30_000) as f64),
+        };
+        let h = history(T0 + 60_000);
+        let none = LiveSeconds::default();
+        let unknown = Frame::join(range, 0.0, Some(&h), &none, (T0 + 60_000) as f64);
+        assert_eq!(at(&unknown), [0.0, 10.0, 20.0]);
         assert_eq!(unknown.rates[1], vec![Some(9.0), None, Some(4.0)]);
         assert_eq!(unknown.rates[5], vec![Some(0.0), None, Some(1.0)]);
         assert_eq!(unknown.error_rate, vec![Some(0.1), None, Some(0.1)]);
-        let known = Frame::join(range, 0.0, Some(&h), &LiveSeconds::default(), T0 as f64);
+        let known = Frame::join(range, 0.0, Some(&h), &none, T0 as f64);
         assert_eq!(known.rates[1], vec![Some(9.0), Some(0.0), Some(4.0)]);
         assert_eq!(known.percentiles[1], vec![Some(0.2), None, Some(0.2)]);
     }
 
     #[test]
-    fn step_that_is_not_over_is_divided_by_its_elapsed_time() {
-        let range = Range { span_seconds: 300, end_ms: Some((T0 + 25_000) as f64) };
-        let h = history(T0 + 25_000);
+    fn silence_just_before_history_was_asked_for_is_not_yet_a_zero() {
+        let range = Range {
+            span_seconds: 30,
+            end_ms: Some((T0 + 30_000) as f64),
+        };
+        let h = history(T0 + 30_000);
         let frame = Frame::join(range, 0.0, Some(&h), &LiveSeconds::default(), T0 as f64);
-        assert_eq!(frame.rates[1], vec![Some(9.0), Some(0.0), Some(8.0)]);
+        assert_eq!(frame.rates[1], vec![Some(9.0), None, Some(4.0)]);
     }
 
     #[test]
-    fn live_seconds_extend_a_short_range_one_by_one() {
+    fn step_that_is_not_over_is_divided_by_its_elapsed_time() {
+        let range = Range {
+            span_seconds: 30,
+            end_ms: Some((T0 + 30_000) as f64),
+        };
+        let h = history(T0 + 25_000);
+        let frame = Frame::join(range, 0.0, Some(&h), &LiveSeconds::default(), T0 as f64);
+        assert_eq!(frame.rates[1][2], Some(8.0));
+        let h = history(T0 + 22_000);
+        let frame = Frame::join(range, 0.0, Some(&h), &LiveSeconds::default(), T0 as f64);
+        assert_eq!(at(&frame), [0.0, 10.0]);
+    }
+
+    #[test]
+    fn live_seconds_follow_history_one_by_one_with_rates_over_a_step() {
         let mut live = LiveSeconds::default();
         for i in 0..5 {
             let at = T0 + 10_000 + i * 1_000;
             live.push(at + 1_000, (i != 2).then(|| second(at, 10, i)));
         }
-        let range = Range { span_seconds: 300, end_ms: None };
-        let frame =
-            Frame::join(range, (T0 + 15_000) as f64, Some(&history(T0 + 12_000)), &live, T0 as f64);
-        let x0 = T0 as f64 / 1e3;
-        assert_eq!(frame.x, [0.0, 10.0, 11.0, 12.0, 13.0, 14.0].map(|s| x0 + s));
-        assert_eq!(
-            frame.rates[1],
-            [9.0, 10.0, 9.0, 0.0, 7.0, 6.0].map(Some),
-            "the silent second is a zero"
-        );
-        assert_eq!(frame.percentiles[0][3], None);
-        assert_eq!(frame.error_rate[5], Some(0.4));
+        let range = Range {
+            span_seconds: 15,
+            end_ms: None,
+        };
+        let h = history(T0 + 12_000);
+        let frame = Frame::join(range, (T0 + 15_000) as f64, Some(&h), &live, T0 as f64);
+        assert_eq!(at(&frame), [0.0, 10.0, 11.0, 12.0, 13.0, 14.0]);
+        let successes = [10.0, 19.0 / 2.0, 19.0 / 3.0, 26.0 / 4.0, 32.0 / 5.0];
+        assert_eq!(frame.rates[1][1..], successes.map(Some));
+        assert_eq!(frame.percentiles[0][3], None, "the silent second has none");
+        assert_eq!(frame.percentiles[0][4], Some(0.01));
+        assert_eq!(frame.error_rate[5], Some(8.0 / 40.0));
+    }
+
+    #[test]
+    fn history_takes_over_from_seconds_once_it_has_all_of_a_step() {
+        let mut live = LiveSeconds::default();
+        for i in 0..12 {
+            let at = T0 + i * 1_000;
+            live.push(at + 1_000, Some(second(at, 10, 1)));
+        }
+        let range = Range {
+            span_seconds: 12,
+            end_ms: None,
+        };
+        let whole = history(T0 + 12_000);
+        let frame = Frame::join(range, (T0 + 12_000) as f64, Some(&whole), &live, T0 as f64);
+        assert_eq!(at(&frame), [0.0, 10.0, 11.0]);
+        assert_eq!(frame.percentiles[0][0], Some(0.1));
+
+        let mut behind = history(T0 + 12_000);
+        behind.classes[1][0] = Some(60.0);
+        let frame = Frame::join(range, (T0 + 12_000) as f64, Some(&behind), &live, T0 as f64);
+        assert_eq!(frame.x.len(), 12);
+        assert_eq!(frame.percentiles[0][0], Some(0.01));
     }
 
     #[test]
@@ -464,13 +568,23 @@ mod tests {
             let at = T0 + 5_000 + i * 1_000;
             live.push(at + 1_000, Some(second(at, 10, 0)));
         }
-        let range = Range { span_seconds: 900, end_ms: None };
-        let frame =
-            Frame::join(range, (T0 + 19_000) as f64, Some(&history(T0 + 6_000)), &live, T0 as f64);
+        let range = Range {
+            span_seconds: 3_600,
+            end_ms: None,
+        };
+        let h = history(T0 + 6_000);
+        let frame = Frame::join(range, (T0 + 19_000) as f64, Some(&h), &live, T0 as f64);
         // The first step began before the page did: history has it.
-        assert_eq!(frame.x.len(), 2);
-        assert_eq!(frame.rates[1], vec![Some(15.0), Some(10.0)]);
-        assert_eq!(frame.percentiles[0], vec![Some(0.1), None], "never joined from seconds");
+        assert_eq!(at(&frame)[frame.x.len() - 2..], [0.0, 10.0]);
+        assert_eq!(
+            frame.rates[1][frame.x.len() - 2..],
+            [Some(15.0), Some(10.0)]
+        );
+        assert_eq!(
+            frame.percentiles[0].last(),
+            Some(&None),
+            "never joined from seconds"
+        );
     }
 
     #[test]
@@ -479,7 +593,10 @@ mod tests {
         live.push(T0 + 1_000, Some(second(T0, 1, 0)));
         live.push(T0 + 2_000, None);
         live.push(T0 + 2_000, None);
-        assert_eq!((live.from_ms, live.until_ms, live.seconds.len()), (Some(T0), T0 + 2_000, 1));
+        assert_eq!(
+            (live.from_ms, live.until_ms, live.seconds.len()),
+            (Some(T0), T0 + 2_000, 1)
+        );
         live.push(T0 + 9_000, Some(second(T0 + 8_000, 1, 0)));
         assert_eq!((live.from_ms, live.seconds.len()), (Some(T0 + 8_000), 1));
     }
@@ -491,14 +608,30 @@ mod tests {
             live.push(T0 + (i + 1) * 1_000, Some(second(T0 + i * 1_000, 1, 0)));
         }
         assert_eq!(live.seconds.len(), MAX_LIVE_SECONDS);
-        assert_eq!(live.from_ms, Some(T0 + (5_000 - MAX_LIVE_SECONDS as u64) * 1_000));
+        assert_eq!(
+            live.from_ms,
+            Some(T0 + (5_000 - MAX_LIVE_SECONDS as u64) * 1_000)
+        );
     }
 
     #[test]
-    fn answer_with_absurdly_many_steps_is_cut() {
+    fn answer_of_absurd_shape_is_cut() {
         let many = vec![Some(1.0); 100_000];
-        let p = || result(10, &[("", &many)]);
+        let p = || result(1, &[("", &many)]);
         let h = History::new(p(), p(), [p(), p(), p()], f64::MAX);
-        assert_eq!(h.n_steps(), MAX_STEPS);
+        let range = Range {
+            span_seconds: 2_678_400,
+            end_ms: Some((T0 + 2_678_400_000) as f64),
+        };
+        let frame = Frame::join(range, 0.0, Some(&h), &LiveSeconds::default(), 0.0);
+        assert_eq!(frame.x.len(), MAX_STEPS);
+        let empty = Frame::join(
+            range,
+            0.0,
+            Some(&History::default()),
+            &LiveSeconds::default(),
+            0.0,
+        );
+        assert!(empty.is_empty() && empty.x.len() <= MAX_STEPS);
     }
 }

@@ -90,15 +90,18 @@ impl Store {
     }
 
     fn apply_live(&self, live: Live, now_ms: f64) {
-        self.connection.maybe_update(|c| replace(c, Connection::Open));
+        self.connection
+            .maybe_update(|c| replace(c, Connection::Open));
         self.apply_services(live.services, live.names);
         if let Some(name) = self.watched.get_untracked() {
             let second = live.seconds.into_iter().find(|s| s.service == name);
-            self.seconds.update(|seconds| seconds.push(live.at_unix_ms, second));
+            self.seconds
+                .update(|seconds| seconds.push(live.at_unix_ms, second));
         }
         self.clock_ahead_ms.set(now_ms - live.at_unix_ms as f64);
         self.at_ms.set(live.at_unix_ms);
-        self.window_seconds.maybe_update(|w| replace(w, live.window_seconds));
+        self.window_seconds
+            .maybe_update(|w| replace(w, live.window_seconds));
         self.status.set(Some(live.status));
     }
 
@@ -201,7 +204,13 @@ impl Sort {
     #[must_use]
     pub fn compare(&self, a: &Service, b: &Service) -> Ordering {
         let figure = |f: fn(&Service) -> Option<f64>| compare_known(f(a), f(b), self.reversed);
-        let plain = |order: Ordering| if self.reversed { order.reverse() } else { order };
+        let plain = |order: Ordering| {
+            if self.reversed {
+                order.reverse()
+            } else {
+                order
+            }
+        };
         let order = match self.by {
             // Whole percents only: the order must not flicker with every
             // request.
@@ -244,7 +253,10 @@ pub fn matches(service: &Service, typed: &str) -> bool {
         has(&service.name)
             || service.project.as_deref().is_some_and(has)
             || has(health_label(service.health))
-            || service.containers.iter().any(|c| has(&c.name) || has(&c.image))
+            || service
+                .containers
+                .iter()
+                .any(|c| has(&c.name) || has(&c.image))
     })
 }
 
@@ -287,7 +299,10 @@ impl Totals {
         self.n_errors += window.n_errors;
         self.n_active += service.n_active;
         if let Some(p95) = window.p95
-            && self.highest_p95.as_ref().is_none_or(|(highest, _)| p95 > *highest)
+            && self
+                .highest_p95
+                .as_ref()
+                .is_none_or(|(highest, _)| p95 > *highest)
         {
             self.highest_p95 = Some((p95, service.name.clone()));
         }
@@ -336,8 +351,10 @@ impl CaptureSummary {
             (c.events_undecoded, "events undecoded"),
             (c.connections_untracked, "connections untracked"),
         ];
-        let partial =
-            [(c.bytes_truncated, "bytes truncated"), (c.requests_incomplete, "requests incomplete")];
+        let partial = [
+            (c.bytes_truncated, "bytes truncated"),
+            (c.requests_incomplete, "requests incomplete"),
+        ];
         let any = |list: &[(u64, &str)]| list.iter().any(|(n, _)| *n > 0);
         let trust = if any(&lossy) {
             Trust::Lossy
@@ -350,7 +367,11 @@ impl CaptureSummary {
             trust,
             events_kept: c.events_observed.saturating_sub(missed),
             events_observed: c.events_observed,
-            misses: lossy.into_iter().chain(partial).filter(|(n, _)| *n > 0).collect(),
+            misses: lossy
+                .into_iter()
+                .chain(partial)
+                .filter(|(n, _)| *n > 0)
+                .collect(),
         }
     }
 
@@ -390,7 +411,11 @@ impl TimeShares {
             return Self::default();
         }
         let rest = duration - app - stream;
-        let (read, unknown) = if request.ttfb.is_some() { (rest, 0.0) } else { (0.0, rest) };
+        let (read, unknown) = if request.ttfb.is_some() {
+            (rest, 0.0)
+        } else {
+            (0.0, rest)
+        };
         Self {
             queue: queue / total,
             read: read / total,

@@ -6,7 +6,13 @@ use modeltap_api_types::{
 
 use super::*;
 
-fn service(name: &str, health: Health, n_requests: u64, n_errors: u64, p95: Option<f64>) -> Service {
+fn service(
+    name: &str,
+    health: Health,
+    n_requests: u64,
+    n_errors: u64,
+    p95: Option<f64>,
+) -> Service {
     Service {
         name: name.into(),
         project: Some("shop".into()),
@@ -37,7 +43,11 @@ fn status() -> Status {
         kernel: "6".into(),
         started_unix_ms: 0,
         uptime_seconds: 1.0,
-        probes: ProbesStatus { attached: true, n_programs: 12, n_connections: 0 },
+        probes: ProbesStatus {
+            attached: true,
+            n_programs: 12,
+            n_connections: 0,
+        },
         capture: CaptureStatus::default(),
         store: StoreStatus {
             ok: true,
@@ -54,7 +64,10 @@ fn status() -> Status {
             n_containers: 1,
             n_excluded: 0,
         },
-        process: ProcessStatus { cpu_cores: 0.0, memory_bytes: 0 },
+        process: ProcessStatus {
+            cpu_cores: 0.0,
+            memory_bytes: 0,
+        },
     }
 }
 
@@ -100,15 +113,27 @@ fn request(sequence: u64, duration: f64) -> Request {
 fn update_changes_only_its_services_and_drops_those_that_went() {
     Owner::new().with(|| {
         let store = Store::new();
-        let (a, b) = (service("a", Health::Ok, 6, 0, None), service("b", Health::Ok, 6, 0, None));
-        store.apply(LiveMessage::Snapshot(live(vec![a, b], &["a", "b"], 10_000)), 10_250.0);
+        let (a, b) = (
+            service("a", Health::Ok, 6, 0, None),
+            service("b", Health::Ok, 6, 0, None),
+        );
+        store.apply(
+            LiveMessage::Snapshot(live(vec![a, b], &["a", "b"], 10_000)),
+            10_250.0,
+        );
         assert_eq!(store.connection.get_untracked(), Connection::Open);
         assert_eq!(store.clock_ahead_ms.get_untracked(), 250.0);
         let b_before = store.service("b").expect("b is named");
 
         let a = service("a", Health::Critical, 60, 30, None);
-        store.apply(LiveMessage::Update(live(vec![a], &["a", "b"], 11_000)), 11_250.0);
-        assert_eq!(store.service("a").expect("a is named").read().health, Health::Critical);
+        store.apply(
+            LiveMessage::Update(live(vec![a], &["a", "b"], 11_000)),
+            11_250.0,
+        );
+        assert_eq!(
+            store.service("a").expect("a is named").read().health,
+            Health::Critical
+        );
         assert_eq!(store.services().len(), 2);
         assert_eq!(b_before.read().window.n_requests, 6);
 
@@ -165,7 +190,10 @@ fn more_services_than_fit_are_left_out() {
     Owner::new().with(|| {
         let store = Store::new();
         let names: Vec<String> = (0..MAX_SERVICES + 10).map(|i| format!("s{i}")).collect();
-        let services = names.iter().map(|n| service(n, Health::Idle, 0, 0, None)).collect();
+        let services = names
+            .iter()
+            .map(|n| service(n, Health::Idle, 0, 0, None))
+            .collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         store.apply(LiveMessage::Snapshot(live(services, &names, 0)), 0.0);
         assert_eq!(store.services().len(), MAX_SERVICES);
@@ -184,12 +212,28 @@ fn worst_first_then_by_errors_then_by_name() {
     ];
     let mut names = |by, reversed| {
         services.sort_by(|a, b| Sort { by, reversed }.compare(a, b));
-        services.iter().map(|s| s.name.clone()).collect::<Vec<_>>().join(" ")
+        services
+            .iter()
+            .map(|s| s.name.clone())
+            .collect::<Vec<_>>()
+            .join(" ")
     };
-    assert_eq!(names(SortBy::Health, false), "crit-50 crit-6 warn a-ok b-ok idle");
-    assert_eq!(names(SortBy::P95, false), "a-ok b-ok crit-50 crit-6 warn idle");
-    assert_eq!(names(SortBy::P95, true), "crit-50 crit-6 warn b-ok a-ok idle");
-    assert_eq!(names(SortBy::Name, true), "warn idle crit-6 crit-50 b-ok a-ok");
+    assert_eq!(
+        names(SortBy::Health, false),
+        "crit-50 crit-6 warn a-ok b-ok idle"
+    );
+    assert_eq!(
+        names(SortBy::P95, false),
+        "a-ok b-ok crit-50 crit-6 warn idle"
+    );
+    assert_eq!(
+        names(SortBy::P95, true),
+        "crit-50 crit-6 warn b-ok a-ok idle"
+    );
+    assert_eq!(
+        names(SortBy::Name, true),
+        "warn idle crit-6 crit-50 b-ok a-ok"
+    );
 }
 
 #[test]
@@ -224,23 +268,45 @@ fn totals_add_counts_and_keep_the_highest_p95_with_its_owner() {
 
 #[test]
 fn capture_is_whole_until_something_was_missed() {
-    let whole = CaptureStatus { events_observed: 100, events_captured: 90, ..Default::default() };
+    let whole = CaptureStatus {
+        events_observed: 100,
+        events_captured: 90,
+        ..Default::default()
+    };
     let summary = CaptureSummary::new(&whole);
-    assert_eq!((summary.trust, summary.share()), (Trust::Whole, Some(1.0)), "ten are on the way");
+    assert_eq!(
+        (summary.trust, summary.share()),
+        (Trust::Whole, Some(1.0)),
+        "ten are on the way"
+    );
 
-    let cut = CaptureStatus { bytes_truncated: 7, ..whole };
+    let cut = CaptureStatus {
+        bytes_truncated: 7,
+        ..whole
+    };
     let summary = CaptureSummary::new(&cut);
-    assert_eq!((summary.trust, summary.share()), (Trust::Partial, Some(1.0)));
+    assert_eq!(
+        (summary.trust, summary.share()),
+        (Trust::Partial, Some(1.0))
+    );
     assert_eq!(summary.misses, [(7, "bytes truncated")]);
 
-    let lost = CaptureStatus { events_lost: 3, events_dropped: 2, ..cut };
+    let lost = CaptureStatus {
+        events_lost: 3,
+        events_dropped: 2,
+        ..cut
+    };
     let summary = CaptureSummary::new(&lost);
     assert_eq!((summary.trust, summary.share()), (Trust::Lossy, Some(0.95)));
     assert_eq!(summary.misses.len(), 3);
 
     let nothing = CaptureSummary::new(&CaptureStatus::default());
     assert_eq!((nothing.trust, nothing.share()), (Trust::Whole, None));
-    let absurd = CaptureStatus { events_lost: u64::MAX, events_dropped: 1, ..whole };
+    let absurd = CaptureStatus {
+        events_lost: u64::MAX,
+        events_dropped: 1,
+        ..whole
+    };
     assert_eq!(CaptureSummary::new(&absurd).events_kept, 0);
 }
 
@@ -248,12 +314,25 @@ fn capture_is_whole_until_something_was_missed() {
 fn time_shares_add_up_and_admit_what_is_not_known() {
     let mut r = request(0, 0.9);
     r.queue = Some(0.1);
-    assert_eq!(TimeShares::new(&r), TimeShares { queue: 0.1, unknown: 0.9, ..Default::default() });
+    assert_eq!(
+        TimeShares::new(&r),
+        TimeShares {
+            queue: 0.1,
+            unknown: 0.9,
+            ..Default::default()
+        }
+    );
     r.ttfb = Some(0.5);
     r.stream = Some(0.3);
     let shares = TimeShares::new(&r);
     let expected = [0.1, 0.1, 0.5, 0.3, 0.0];
-    let actual = [shares.queue, shares.read, shares.app, shares.stream, shares.unknown];
+    let actual = [
+        shares.queue,
+        shares.read,
+        shares.app,
+        shares.stream,
+        shares.unknown,
+    ];
     for (a, e) in actual.into_iter().zip(expected) {
         assert!((a - e).abs() < 1e-9, "{shares:?}");
     }
@@ -261,5 +340,8 @@ fn time_shares_add_up_and_admit_what_is_not_known() {
     r.stream = Some(5.0);
     let shares = TimeShares::new(&r);
     assert!(shares.stream <= 0.9 + 1e-9 && shares.app == 0.0);
-    assert_eq!(TimeShares::new(&request(0, f64::NAN)), TimeShares::default());
+    assert_eq!(
+        TimeShares::new(&request(0, f64::NAN)),
+        TimeShares::default()
+    );
 }

@@ -53,7 +53,10 @@ fn DockerUnreachable() -> impl IntoView {
         store.status.with(|s| {
             s.as_ref().and_then(|s| match s.docker.state {
                 DockerState::Unreachable => Some(
-                    s.docker.reason.clone().unwrap_or_else(|| "it gives no reason".to_owned()),
+                    s.docker
+                        .reason
+                        .clone()
+                        .unwrap_or_else(|| "it gives no reason".to_owned()),
                 ),
                 _ => None,
             })
@@ -80,7 +83,9 @@ fn DockerUnreachable() -> impl IntoView {
 fn NoProbes() -> impl IntoView {
     let store = expect_context::<Store>();
     let missing = Memo::new(move |_| {
-        store.status.with(|s| s.as_ref().is_some_and(|s| !s.probes.attached))
+        store
+            .status
+            .with(|s| s.as_ref().is_some_and(|s| !s.probes.attached))
     });
     view! {
         <Show when=move || missing.get()>
@@ -102,14 +107,24 @@ fn StoreTrouble() -> impl IntoView {
     let trouble = Memo::new(move |_| {
         store.status.with(|s| {
             let s = &s.as_ref()?.store;
-            if s.ok { None } else { Some(s.error.clone().unwrap_or_default()) }
+            if s.ok {
+                None
+            } else {
+                Some(s.error.clone().unwrap_or_default())
+            }
         })
     });
     let notice = Memo::new(move |_| {
-        store.status.with(|s| s.as_ref().and_then(|s| s.store.notice.clone()))
+        store
+            .status
+            .with(|s| s.as_ref().and_then(|s| s.store.notice.clone()))
     });
     let dismissed = RwSignal::new(None::<String>);
-    let shown_notice = move || notice.get().filter(|n| dismissed.with(|d| d.as_ref() != Some(n)));
+    let shown_notice = move || {
+        notice
+            .get()
+            .filter(|n| dismissed.with(|d| d.as_ref() != Some(n)))
+    };
     view! {
         {move || {
             trouble.get().map(|error| {

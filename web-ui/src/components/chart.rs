@@ -125,8 +125,14 @@ pub fn Chart(
     });
     on_cleanup(move || drawing.set_value(None));
 
-    let shown_index =
-        move || data.with(|d| hover.get().filter(|i| *i < d.x.len()).or(d.x.len().checked_sub(1)));
+    let shown_index = move || {
+        data.with(|d| {
+            hover
+                .get()
+                .filter(|i| *i < d.x.len())
+                .or(d.x.len().checked_sub(1))
+        })
+    };
     let value = style.value;
     let legend = lines
         .into_iter()
@@ -151,7 +157,11 @@ pub fn Chart(
         _ => "now".to_owned(),
     };
     let when = move || {
-        if data.with(|d| d.x.is_empty()) { String::new() } else { when() }
+        if data.with(|d| d.x.is_empty()) {
+            String::new()
+        } else {
+            when()
+        }
     };
 
     view! {
@@ -199,7 +209,11 @@ impl Drawing {
     ) -> Self {
         let top = Rc::new(RefCell::new(style.least_top));
         let options = options(host, style, &top, hover, on_zoom);
-        let plot = Rc::new(Plot::new(&options, &columns(&ChartData::default(), style), host));
+        let plot = Rc::new(Plot::new(
+            &options,
+            &columns(&ChartData::default(), style),
+            host,
+        ));
         let resized = Rc::clone(&plot);
         let target = host.clone();
         let on_resize = Closure::<dyn FnMut()>::new(move || {
@@ -227,12 +241,19 @@ impl Drawing {
                 .map(|i| data.lines.iter().filter_map(|l| l[i]).sum::<f64>())
                 .fold(0.0, f64::max)
         } else {
-            data.lines.iter().flatten().flatten().copied().fold(0.0, f64::max)
+            data.lines
+                .iter()
+                .flatten()
+                .flatten()
+                .copied()
+                .fold(0.0, f64::max)
         };
         *self.top.borrow_mut() = (highest * 1.08).max(self.tops.0).min(self.tops.1);
-        self.plot.set_data(&stacked_columns(data, self.stacked), false);
+        self.plot
+            .set_data(&stacked_columns(data, self.stacked), false);
         let (min, max) = data.bounds;
-        self.plot.set_scale("x", &object(&[("min", min.into()), ("max", max.into())]));
+        self.plot
+            .set_scale("x", &object(&[("min", min.into()), ("max", max.into())]));
     }
 }
 
@@ -248,7 +269,13 @@ fn columns(data: &ChartData, style: &ChartStyle) -> Array {
 fn stacked_columns(data: &ChartData, stacked: bool) -> Array {
     let js = |value: Option<f64>| value.map_or(JsValue::NULL, JsValue::from_f64);
     let columns = Array::new();
-    columns.push(&data.x.iter().map(|x| JsValue::from_f64(*x)).collect::<Array>());
+    columns.push(
+        &data
+            .x
+            .iter()
+            .map(|x| JsValue::from_f64(*x))
+            .collect::<Array>(),
+    );
     if !stacked {
         for line in &data.lines {
             columns.push(&line.iter().map(|v| js(*v)).collect::<Array>());
@@ -292,27 +319,35 @@ fn options(
     let value_range =
         Closure::<dyn Fn() -> Array>::new(move || Array::of2(&0.0.into(), &(*top.borrow()).into()))
             .into_js_value();
-    let on_cursor =
-        Closure::<dyn Fn(Plot)>::new(move |plot: Plot| {
-            let index = property(&plot, "cursor").and_then(|c| property(&c, "idx"));
-            let index = index.and_then(|i| i.as_f64()).map(|i| i as usize);
-            if hover.try_get_untracked().is_some_and(|before| before != index) {
-                hover.set(index);
-            }
-        })
-        .into_js_value();
-    let on_select =
-        Closure::<dyn Fn(Plot)>::new(move |plot: Plot| {
-            let select = property(&plot, "select").unwrap_or_default();
-            let at = |key| property(&select, key).and_then(|v| v.as_f64()).unwrap_or(0.0);
-            let (left, width) = (at("left"), at("width"));
-            if width >= 4.0 {
-                on_zoom.run((plot.value_at(left, "x"), plot.value_at(left + width, "x")));
-            }
-        })
-        .into_js_value();
+    let on_cursor = Closure::<dyn Fn(Plot)>::new(move |plot: Plot| {
+        let index = property(&plot, "cursor").and_then(|c| property(&c, "idx"));
+        let index = index.and_then(|i| i.as_f64()).map(|i| i as usize);
+        if hover
+            .try_get_untracked()
+            .is_some_and(|before| before != index)
+        {
+            hover.set(index);
+        }
+    })
+    .into_js_value();
+    let on_select = Closure::<dyn Fn(Plot)>::new(move |plot: Plot| {
+        let select = property(&plot, "select").unwrap_or_default();
+        let at = |key| {
+            property(&select, key)
+                .and_then(|v| v.as_f64())
+                .unwrap_or(0.0)
+        };
+        let (left, width) = (at("left"), at("width"));
+        if width >= 4.0 {
+            on_zoom.run((plot.value_at(left, "x"), plot.value_at(left + width, "x")));
+        }
+    })
+    .into_js_value();
 
-    let grid = object(&[("stroke", browser::token("--grid").into()), ("width", 1.into())]);
+    let grid = object(&[
+        ("stroke", browser::token("--grid").into()),
+        ("width", 1.into()),
+    ]);
     let axis = |extra: &[(&str, JsValue)]| {
         let mut entries = vec![
             ("stroke", browser::token("--faint").into()),
@@ -325,19 +360,26 @@ fn options(
     };
     let hidden_grid = object(&[("show", false.into())]);
     let axes = Array::of2(
-        &axis(&[("values", time_ticks), ("grid", hidden_grid), ("size", 26.into()), (
-            "space",
-            78.into(),
-        )]),
-        &axis(&[("values", value_ticks), ("size", 58.into()), ("gap", 6.into()), (
-            "space",
-            40.into(),
-        )]),
+        &axis(&[
+            ("values", time_ticks),
+            ("grid", hidden_grid),
+            ("size", 26.into()),
+            ("space", 58.into()),
+        ]),
+        &axis(&[
+            ("values", value_ticks),
+            ("size", 58.into()),
+            ("gap", 6.into()),
+            ("space", 40.into()),
+        ]),
     );
     object(&[
         ("width", f64::from(host.client_width().max(100)).into()),
         ("height", HEIGHT.into()),
-        ("padding", Array::of4(&8.into(), &10.into(), &0.into(), &0.into()).into()),
+        (
+            "padding",
+            Array::of4(&8.into(), &20.into(), &0.into(), &0.into()).into(),
+        ),
         ("legend", object(&[("show", false.into())])),
         (
             "cursor",
@@ -346,7 +388,11 @@ fn options(
                 ("sync", object(&[("key", "modeltap".into())])),
                 (
                     "drag",
-                    object(&[("x", true.into()), ("y", false.into()), ("setScale", false.into())]),
+                    object(&[
+                        ("x", true.into()),
+                        ("y", false.into()),
+                        ("setScale", false.into()),
+                    ]),
                 ),
                 ("points", object(&[("size", 7.into())])),
             ]),
@@ -354,7 +400,10 @@ fn options(
         (
             "scales",
             object(&[
-                ("x", object(&[("time", true.into()), ("auto", false.into())])),
+                (
+                    "x",
+                    object(&[("time", true.into()), ("auto", false.into())]),
+                ),
                 ("y", object(&[("range", value_range)])),
             ]),
         ),
@@ -379,13 +428,18 @@ fn series(style: &ChartStyle) -> Array {
     }
     for line in lines {
         let color: JsValue = browser::token(line.token).into();
-        let points =
-            object(&[("filter", lonely.clone()), ("size", 3.5.into()), ("fill", color.clone())]);
+        let points = object(&[
+            ("filter", lonely.clone()),
+            ("size", 3.5.into()),
+            ("fill", color.clone()),
+        ]);
         // Wider strokes cost uPlot's canvas twelve times the work.
-        let mut entries =
-            vec![("stroke", color), ("width", 1.into()), ("points", points)];
+        let mut entries = vec![("stroke", color), ("width", 1.into()), ("points", points)];
         if style.stacked {
-            entries.push(("fill", browser::token(&format!("{}-fill", line.token)).into()));
+            entries.push((
+                "fill",
+                browser::token(&format!("{}-fill", line.token)).into(),
+            ));
         }
         all.push(&object(&entries));
     }
@@ -397,7 +451,10 @@ fn lonely_points(plot: Plot, line: usize) -> JsValue {
     let Some(column) = property(&plot, "data").map(|d| Array::from(&d).get(line as u32)) else {
         return JsValue::NULL;
     };
-    let known: Vec<bool> = Array::from(&column).iter().map(|v| v.as_f64().is_some()).collect();
+    let known: Vec<bool> = Array::from(&column)
+        .iter()
+        .map(|v| v.as_f64().is_some())
+        .collect();
     let at = |i: Option<usize>| i.and_then(|i| known.get(i)).copied().unwrap_or(false);
     let lonely = (0..known.len())
         .filter(|i| known[*i] && !at(i.checked_sub(1)) && !at(Some(i + 1)))
@@ -406,7 +463,9 @@ fn lonely_points(plot: Plot, line: usize) -> JsValue {
 }
 
 fn property(of: &JsValue, key: &str) -> Option<JsValue> {
-    Reflect::get(of, &JsValue::from_str(key)).ok().filter(|v| !v.is_null() && !v.is_undefined())
+    Reflect::get(of, &JsValue::from_str(key))
+        .ok()
+        .filter(|v| !v.is_null() && !v.is_undefined())
 }
 
 /// Labels of an axis' ticks: uPlot hands over the values and their distance.

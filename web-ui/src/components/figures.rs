@@ -73,6 +73,17 @@ pub fn status_counts(counts: Vec<StatusCount>) -> impl IntoView {
         .collect_view()
 }
 
+/// A method and a route; a long route breaks after its slashes.
+pub fn route_name(method: Option<&str>, route: &str) -> impl IntoView + use<> {
+    let parts = route
+        .split_inclusive('/')
+        .map(|part| view! { {part.to_owned()}<wbr/> });
+    view! {
+        <span class="method">{method.unwrap_or("?").to_owned()}</span>
+        <span class="path">{parts.collect_view()}</span>
+    }
+}
+
 /// A share as a bar of fixed width.
 pub fn share_bar(share: f64) -> impl IntoView {
     let width = format!("{:.1}%", share.clamp(0.0, 1.0) * 100.0);

@@ -61,10 +61,13 @@ impl Theme {
         });
         let system_dark = RwSignal::new(browser::prefers_dark());
         if let Ok(Some(query)) = window().match_media("(prefers-color-scheme: dark)") {
-            let changed = Closure::<dyn Fn()>::new(move || system_dark.set(browser::prefers_dark()));
+            let changed =
+                Closure::<dyn Fn()>::new(move || system_dark.set(browser::prefers_dark()));
             // The page's own life is the listener's.
-            let _ = query
-                .add_event_listener_with_callback("change", changed.into_js_value().unchecked_ref());
+            let _ = query.add_event_listener_with_callback(
+                "change",
+                changed.into_js_value().unchecked_ref(),
+            );
         }
         let resolved = Memo::new(move |_| match choice.get() {
             ThemeChoice::Dark => "dark",
@@ -141,7 +144,9 @@ fn theme_icon(choice: ThemeChoice) -> impl IntoView {
 fn CaptureBadge() -> impl IntoView {
     let store = expect_context::<Store>();
     let summary = Memo::new(move |_| {
-        store.status.with(|s| s.as_ref().map(|s| CaptureSummary::new(&s.capture)))
+        store
+            .status
+            .with(|s| s.as_ref().map(|s| CaptureSummary::new(&s.capture)))
     });
     let trust = move || match summary.with(|s| s.as_ref().map(|s| s.trust)) {
         None => "unknown",
@@ -149,21 +154,25 @@ fn CaptureBadge() -> impl IntoView {
         Some(Trust::Partial) => "warn",
         Some(Trust::Lossy) => "crit",
     };
-    let share = move || summary.with(|s| format::percent(s.as_ref().and_then(CaptureSummary::share)));
+    let share =
+        move || summary.with(|s| format::percent(s.as_ref().and_then(CaptureSummary::share)));
     let detail = move || {
         summary.with(|s| match s {
             None => String::new(),
             Some(s) if s.events_observed == 0 => "no events yet".to_owned(),
             Some(s) => {
-                let mut text = format!(
+                // What was missed comes first: a narrow page cuts the end.
+                let misses = s
+                    .misses
+                    .iter()
+                    .map(|(n, w)| format!("{} {w}", format::count(*n)));
+                let all = (s.events_kept, s.events_observed);
+                let all = format!(
                     "{} of {} events",
-                    format::count(s.events_kept),
-                    format::count(s.events_observed)
+                    format::count(all.0),
+                    format::count(all.1)
                 );
-                for (n, word) in &s.misses {
-                    text.push_str(&format!(" · {} {word}", format::count(*n)));
-                }
-                text
+                misses.chain([all]).collect::<Vec<_>>().join(" · ")
             }
         })
     };

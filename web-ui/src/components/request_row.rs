@@ -11,13 +11,22 @@ use crate::state::TimeShares;
 /// Names a request: its connection and its place on it.
 #[must_use]
 pub fn request_key(request: &Request) -> (String, u64, u64) {
-    (request.connection.clone(), request.sequence, request.ended_monotonic_ns)
+    (
+        request.connection.clone(),
+        request.sequence,
+        request.ended_monotonic_ns,
+    )
 }
 
 /// The colours of the time bar.
 #[component]
 pub fn TimeLegend() -> impl IntoView {
-    let phases = [("queue", "--q"), ("read", "--r"), ("app", "--a"), ("stream", "--st")];
+    let phases = [
+        ("queue", "--q"),
+        ("read", "--r"),
+        ("app", "--a"),
+        ("stream", "--st"),
+    ];
     let keys = phases.map(|(name, token)| {
         view! {
             <span class="key">
@@ -79,12 +88,16 @@ pub fn request_row(request: Request, shows_service: bool) -> impl IntoView {
                     {status_text(request.status)}
                 </span>
             </td>
-            <td role="cell" data-label="Outcome" class=outcome_class(&request.outcome)>
+            <td
+                role="cell"
+                data-label="Outcome"
+                class=format!("outcome {}", outcome_class(&request.outcome))
+            >
                 {format::outcome(&request.outcome)}
                 {request.streamed.then(|| view! { <span class="tag">"stream"</span> })}
                 {mark}
             </td>
-            <td role="cell" data-label="Took" class="num">{quantity(took)}</td>
+            <td role="cell" data-label="Took" class="num took">{quantity(took)}</td>
             <td role="cell" data-label="First byte" class="num wide">
                 {quantity(format::duration(request.ttfb))}
             </td>

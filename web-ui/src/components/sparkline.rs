@@ -35,7 +35,11 @@ pub fn Sparkline(
 /// The line, and the area under it.
 fn paths(values: &[f32]) -> (String, String) {
     let values = &values[values.len().saturating_sub(WHOLE)..];
-    let highest = values.iter().copied().filter(|v| v.is_finite()).fold(0.0, f32::max);
+    let highest = values
+        .iter()
+        .copied()
+        .filter(|v| v.is_finite())
+        .fold(0.0, f32::max);
     if values.len() < 2 {
         return (String::new(), String::new());
     }
@@ -43,7 +47,11 @@ fn paths(values: &[f32]) -> (String, String) {
     let left = WIDTH - (values.len() - 1) as f32 * step;
     let mut line = String::with_capacity(values.len() * 12);
     for (i, value) in values.iter().enumerate() {
-        let share = if highest > 0.0 && value.is_finite() { value / highest } else { 0.0 };
+        let share = if highest > 0.0 && value.is_finite() {
+            value / highest
+        } else {
+            0.0
+        };
         let y = HEIGHT - 1.5 - (HEIGHT - 4.0) * share.clamp(0.0, 1.0);
         let letter = if i == 0 { 'M' } else { 'L' };
         // Writing to a string does not fail.

@@ -43,7 +43,9 @@ fn Kpis() -> impl IntoView {
         Memo::new(move |_| totals.with(|t| t.as_ref().map(of).unwrap_or_default()))
     };
     let capture = Memo::new(move |_| {
-        store.status.with(|s| s.as_ref().map(|s| CaptureSummary::new(&s.capture)))
+        store
+            .status
+            .with(|s| s.as_ref().map(|s| CaptureSummary::new(&s.capture)))
     });
     let captured = Memo::new(move |_| {
         capture.with(|c| format::percent(c.as_ref().and_then(CaptureSummary::share)))
@@ -100,9 +102,17 @@ fn Kpis() -> impl IntoView {
 
 fn health_note(totals: &Totals) -> String {
     let [critical, warning, healthy, idle] = totals.by_health;
-    let parts = [(critical, "critical"), (warning, "warning"), (healthy, "healthy"), (idle, "idle")];
+    let parts = [
+        (critical, "critical"),
+        (warning, "warning"),
+        (healthy, "healthy"),
+        (idle, "idle"),
+    ];
     let parts = parts.into_iter().filter(|(n, _)| *n > 0);
-    parts.map(|(n, word)| format!("{n} {word}")).collect::<Vec<_>>().join(" · ")
+    parts
+        .map(|(n, word)| format!("{n} {word}"))
+        .collect::<Vec<_>>()
+        .join(" · ")
 }
 
 #[component]
@@ -133,12 +143,19 @@ fn EmptyState() -> impl IntoView {
             };
             if services.is_empty() {
                 match docker.state {
-                    DockerState::Connected => Empty::Containers { n_excluded: docker.n_excluded },
+                    DockerState::Connected => Empty::Containers {
+                        n_excluded: docker.n_excluded,
+                    },
                     DockerState::Connecting => Empty::Looking,
                     DockerState::Unreachable => Empty::No,
                 }
-            } else if services.iter().all(|s| s.with(|s| s.last_request_unix_ms.is_none())) {
-                Empty::Traffic { n_containers: docker.n_containers }
+            } else if services
+                .iter()
+                .all(|s| s.with(|s| s.last_request_unix_ms.is_none()))
+            {
+                Empty::Traffic {
+                    n_containers: docker.n_containers,
+                }
             } else {
                 Empty::No
             }
@@ -202,7 +219,10 @@ fn EmptyState() -> impl IntoView {
 fn ServiceTable() -> impl IntoView {
     let store = expect_context::<Store>();
     let typed = RwSignal::new(String::new());
-    let sort = RwSignal::new(Sort { by: SortBy::Health, reversed: false });
+    let sort = RwSignal::new(Sort {
+        by: SortBy::Health,
+        reversed: false,
+    });
     let filter_box = NodeRef::<html::Input>::new();
     focus_on_slash(filter_box);
 
@@ -301,7 +321,12 @@ fn SortHeader(
         (true, false) => "descending",
     };
     let turn = move |_| {
-        sort.update(|s| *s = Sort { by, reversed: s.by == by && !s.reversed });
+        sort.update(|s| {
+            *s = Sort {
+                by,
+                reversed: s.by == by && !s.reversed,
+            }
+        });
     };
     view! {
         <th role="columnheader" scope="col" class=class aria-sort=direction>
@@ -321,7 +346,10 @@ fn ServiceRow(name: String, service: ArcRwSignal<Service>) -> impl IntoView {
     let href = browser::service_href(&name);
     let subtitle = Memo::new(move |_| {
         service.with(|s| {
-            let image = s.containers.first().map(|c| format::image(&c.image).to_owned());
+            let image = s
+                .containers
+                .first()
+                .map(|c| format::image(&c.image).to_owned());
             let parts = [s.project.clone(), image];
             parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
         })
@@ -339,7 +367,11 @@ fn ServiceRow(name: String, service: ArcRwSignal<Service>) -> impl IntoView {
     let rate = text(|s| format::rate(s.window.rate));
     let active = text(|s| format::count(s.n_active));
     let containers = text(|s| format::count(s.containers.len() as u64));
-    let (p50, p95, p99) = (time(|s| s.window.p50), time(|s| s.window.p95), time(|s| s.window.p99));
+    let (p50, p95, p99) = (
+        time(|s| s.window.p50),
+        time(|s| s.window.p95),
+        time(|s| s.window.p99),
+    );
     let incomplete = Memo::new(move |_| service.with(|s| s.window.n_incomplete));
     let n_requests = move || service.with(|s| s.window.n_requests.to_string());
     let testid = format!("service-row-{name}");
@@ -358,7 +390,7 @@ fn ServiceRow(name: String, service: ArcRwSignal<Service>) -> impl IntoView {
             </td>
             <td
                 role="cell"
-                data-label="Requests/s"
+                data-label="Req/s"
                 data-testid="requests-rate"
                 data-value=raw(|s| Some(s.window.rate))
             >
@@ -405,10 +437,12 @@ fn ServiceRow(name: String, service: ArcRwSignal<Service>) -> impl IntoView {
 
 fn focus_on_slash(input: NodeRef<html::Input>) {
     let handle = window_event_listener(ev::keydown, move |event| {
-        let typing = document().active_element().is_some_and(|e| {
-            matches!(e.tag_name().as_str(), "INPUT" | "SELECT" | "TEXTAREA")
-        });
-        let Some(input) = input.get_untracked() else { return };
+        let typing = document()
+            .active_element()
+            .is_some_and(|e| matches!(e.tag_name().as_str(), "INPUT" | "SELECT" | "TEXTAREA"));
+        let Some(input) = input.get_untracked() else {
+            return;
+        };
         if event.key() == "/" && !typing && !event.ctrl_key() && !event.meta_key() {
             event.prevent_default();
             // A box that cannot be focused is no harm.

@@ -33,7 +33,10 @@ impl Filter {
             && (self.status.is_empty() || self.status == status)
             && (self.outcome.is_empty() || self.outcome == request.outcome)
             && (self.route.is_empty()
-                || request.route.to_lowercase().contains(&self.route.to_lowercase()))
+                || request
+                    .route
+                    .to_lowercase()
+                    .contains(&self.route.to_lowercase()))
     }
 
     fn query(&self) -> String {
@@ -67,8 +70,11 @@ pub fn RequestsPage() -> impl IntoView {
     });
     let navigate = use_navigate();
     let set_filter = Callback::new(move |filter: Filter| {
-        let options =
-            NavigateOptions { replace: true, scroll: false, ..NavigateOptions::default() };
+        let options = NavigateOptions {
+            replace: true,
+            scroll: false,
+            ..NavigateOptions::default()
+        };
         navigate(&format!("/requests{}", filter.query()), options);
     });
     let paused = RwSignal::new(false);
@@ -76,12 +82,21 @@ pub fn RequestsPage() -> impl IntoView {
 
     let shown = Memo::new(move |_| {
         let filter = filter.get();
-        rows.with(|rows| rows.iter().filter(|r| filter.matches(r)).cloned().collect::<Vec<_>>())
+        rows.with(|rows| {
+            rows.iter()
+                .filter(|r| filter.matches(r))
+                .cloned()
+                .collect::<Vec<_>>()
+        })
     });
     let waiting = move || store.inbox.with(VecDeque::len);
     let counted = move || {
         let (shown, held) = (shown.with(Vec::len), rows.with(VecDeque::len));
-        let of = if shown == held { String::new() } else { format!(" of {held}") };
+        let of = if shown == held {
+            String::new()
+        } else {
+            format!(" of {held}")
+        };
         let waiting = match (paused.get(), waiting()) {
             (true, MAX_REQUESTS) => format!(" · {MAX_REQUESTS} or more waiting"),
             (true, n) => format!(" · {n} waiting"),
@@ -150,7 +165,9 @@ fn tail(
 
     Effect::new(move |_| {
         let service = Some(service.get()).filter(|s| !s.is_empty());
-        store.subscription.set(Some(LiveCommand::SubscribeRequests { service }));
+        store
+            .subscription
+            .set(Some(LiveCommand::SubscribeRequests { service }));
     });
     // Another service, or a daemon that came back: what went by meanwhile is
     // asked for, and merged by name.
@@ -193,7 +210,10 @@ fn tail(
 /// Puts requests together, newest first, each once, no more than fit.
 fn merge(rows: &mut VecDeque<Request>, arrived: Vec<Request>) {
     let mut seen: HashSet<_> = rows.iter().map(request_key).collect();
-    let mut all: Vec<Request> = arrived.into_iter().filter(|r| seen.insert(request_key(r))).collect();
+    let mut all: Vec<Request> = arrived
+        .into_iter()
+        .filter(|r| seen.insert(request_key(r)))
+        .collect();
     all.extend(rows.drain(..));
     all.sort_by_key(|r| std::cmp::Reverse(r.ended_monotonic_ns));
     all.truncate(MAX_REQUESTS);
@@ -215,7 +235,11 @@ fn Filters(
         }
     };
     let services = Memo::new(move |_| {
-        let mut names: Vec<String> = store.services().iter().map(|s| s.with(|s| s.name.clone())).collect();
+        let mut names: Vec<String> = store
+            .services()
+            .iter()
+            .map(|s| s.with(|s| s.name.clone()))
+            .collect();
         let chosen = filter.with(|f| f.service.clone());
         if !chosen.is_empty() && !names.contains(&chosen) {
             names.push(chosen);
@@ -228,13 +252,19 @@ fn Filters(
     let service_options = move || {
         let chosen = filter.with(|f| f.service.clone());
         let names = services.get().into_iter();
-        names.map(|name| option(&name, name.clone(), chosen.clone())).collect_view()
+        names
+            .map(|name| option(&name, name.clone(), chosen.clone()))
+            .collect_view()
     };
     let status_options = move || {
         let chosen = filter.with(|f| f.status.clone());
         ["2", "3", "4", "5", "none"]
             .map(|s| {
-                let label = if s == "none" { "No status".to_owned() } else { format!("{s}xx") };
+                let label = if s == "none" {
+                    "No status".to_owned()
+                } else {
+                    format!("{s}xx")
+                };
                 option(s, label, chosen.clone())
             })
             .into_iter()
@@ -242,10 +272,16 @@ fn Filters(
     };
     let outcome_options = move || {
         let chosen = filter.with(|f| f.outcome.clone());
-        ["complete", "client_aborted", "server_aborted", "unanswered", "lost"]
-            .map(|o| option(o, format::outcome(o), chosen.clone()))
-            .into_iter()
-            .collect_view()
+        [
+            "complete",
+            "client_aborted",
+            "server_aborted",
+            "unanswered",
+            "lost",
+        ]
+        .map(|o| option(o, format::outcome(o), chosen.clone()))
+        .into_iter()
+        .collect_view()
     };
     view! {
         <form class="filters" role="search" on:submit=|event| event.prevent_default()>
@@ -336,10 +372,20 @@ mod tests {
     #[test]
     fn merged_rows_are_newest_first_each_once_and_bounded() {
         let mut rows = VecDeque::from([request("a", 1, 20), request("a", 0, 10)]);
-        merge(&mut rows, vec![request("b", 0, 30), request("a", 1, 20), request("c", 0, 15)]);
+        merge(
+            &mut rows,
+            vec![
+                request("b", 0, 30),
+                request("a", 1, 20),
+                request("c", 0, 15),
+            ],
+        );
         let ends: Vec<u64> = rows.iter().map(|r| r.ended_monotonic_ns).collect();
         assert_eq!(ends, [30, 20, 15, 10]);
-        merge(&mut rows, (0..2_000).map(|i| request("d", i, 100 + i)).collect());
+        merge(
+            &mut rows,
+            (0..2_000).map(|i| request("d", i, 100 + i)).collect(),
+        );
         assert_eq!(rows.len(), MAX_REQUESTS);
         assert_eq!(rows[0].ended_monotonic_ns, 2_099);
     }

@@ -17,18 +17,59 @@ use crate::series::{CLASSES, Frame, History, Range};
 use crate::state::{Connection, Store};
 
 /// Ranges that are one click away.
-const SPANS: [(&str, u32); 5] =
-    [("5 m", 300), ("15 m", 900), ("1 h", 3_600), ("6 h", 21_600), ("24 h", 86_400)];
+const SPANS: [(&str, u32); 5] = [
+    ("5 m", 300),
+    ("15 m", 900),
+    ("1 h", 3_600),
+    ("6 h", 21_600),
+    ("24 h", 86_400),
+];
 
 /// Status classes in the order they are stacked, the lowest first; the number
 /// is the place in `Second::by_status_class`.
 const STACK: [(usize, Line); CLASSES] = [
-    (1, Line { name: "2xx", token: "--c2" }),
-    (2, Line { name: "3xx", token: "--c3" }),
-    (0, Line { name: "1xx", token: "--c1" }),
-    (3, Line { name: "4xx", token: "--c4" }),
-    (4, Line { name: "5xx", token: "--c5" }),
-    (5, Line { name: "no status", token: "--c6" }),
+    (
+        1,
+        Line {
+            name: "2xx",
+            token: "--c2",
+        },
+    ),
+    (
+        2,
+        Line {
+            name: "3xx",
+            token: "--c3",
+        },
+    ),
+    (
+        0,
+        Line {
+            name: "1xx",
+            token: "--c1",
+        },
+    ),
+    (
+        3,
+        Line {
+            name: "4xx",
+            token: "--c4",
+        },
+    ),
+    (
+        4,
+        Line {
+            name: "5xx",
+            token: "--c5",
+        },
+    ),
+    (
+        5,
+        Line {
+            name: "no status",
+            token: "--c6",
+        },
+    ),
 ];
 
 /// The page of the service in the address.
@@ -48,13 +89,15 @@ struct RangeControl {
 
 fn range_control() -> RangeControl {
     let query = use_query_map();
-    let range = Memo::new(move |_| {
-        query.with(|q| Range::parse(q.get_str("range"), q.get_str("to")))
-    });
+    let range =
+        Memo::new(move |_| query.with(|q| Range::parse(q.get_str("range"), q.get_str("to"))));
     let navigate = use_navigate();
     let go = Callback::new(move |range: Range| {
         let path = window().location().pathname().unwrap_or_default();
-        let options = NavigateOptions { scroll: false, ..NavigateOptions::default() };
+        let options = NavigateOptions {
+            scroll: false,
+            ..NavigateOptions::default()
+        };
         navigate(&format!("{path}{}", range.query()), options);
     });
     RangeControl { range, go }
@@ -71,11 +114,15 @@ fn ServiceView(name: String) -> impl IntoView {
     let is_live = Signal::derive(move || range.with(|r| r.end_ms.is_none()));
     let history = history(store, name.clone(), range);
     let frame = Memo::new(move |_| {
-        let known_from =
-            store.status.with(|s| s.as_ref().map_or(f64::INFINITY, |s| s.started_unix_ms as f64));
+        let known_from = store.status.with(|s| {
+            s.as_ref()
+                .map_or(f64::INFINITY, |s| s.started_unix_ms as f64)
+        });
         let now = store.at_ms.get() as f64;
         history.joined.with(|h| {
-            store.seconds.with(|live| Frame::join(range.get(), now, h.as_ref(), live, known_from))
+            store
+                .seconds
+                .with(|live| Frame::join(range.get(), now, h.as_ref(), live, known_from))
         })
     });
     let service = {
@@ -84,7 +131,9 @@ fn ServiceView(name: String) -> impl IntoView {
     };
     let unknown = move || {
         let gone = store.is_loaded() && service.with(Option::is_none);
-        gone && history.joined.with(|h| h.as_ref().is_some_and(|h| h.n_requests == 0))
+        gone && history
+            .joined
+            .with(|h| h.as_ref().is_some_and(|h| h.n_requests == 0))
             || gone
                 && history
                     .error
@@ -140,7 +189,9 @@ fn Title(name: String, service: Memo<Option<Service>>, control: RangeControl) ->
     let containers = Memo::new(move |_| {
         service.with(|s| {
             let containers = s.iter().flat_map(|s| &s.containers);
-            containers.map(|c| format!("{} ({})", c.name, c.id)).collect::<Vec<_>>()
+            containers
+                .map(|c| format!("{} ({})", c.name, c.id))
+                .collect::<Vec<_>>()
         })
     });
     let project = Memo::new(move |_| service.with(|s| s.as_ref()?.project.clone()));
@@ -213,7 +264,11 @@ fn RangePicker(control: RangeControl) -> impl IntoView {
         range.with(|r| {
             r.end_ms.map(|end| {
                 let (from, to) = r.bounds(end);
-                format!("{} to {}", browser::date_time(from), browser::time_of_day(to))
+                format!(
+                    "{} to {}",
+                    browser::date_time(from),
+                    browser::time_of_day(to)
+                )
             })
         })
     };
@@ -306,13 +361,20 @@ fn Charts(frame: Memo<Frame>, history: HistorySignals, control: RangeControl) ->
     };
     let on_zoom = Callback::new(move |(from, to): (f64, f64)| {
         let span_seconds = ((to - from).round() as u32).max(10);
-        control.go.run(Range { span_seconds, end_ms: Some((to * 1e3).round()) });
+        control.go.run(Range {
+            span_seconds,
+            end_ms: Some((to * 1e3).round()),
+        });
     });
     let empty = Signal::derive(move || {
         if !frame.with(Frame::is_empty) {
             None
         } else if history.joined.with(Option::is_none) {
-            Some(if history.error.with(Option::is_some) { "No history" } else { "Loading…" })
+            Some(if history.error.with(Option::is_some) {
+                "No history"
+            } else {
+                "Loading…"
+            })
         } else {
             Some("No requests in this range")
         }
@@ -321,7 +383,9 @@ fn Charts(frame: Memo<Frame>, history: HistorySignals, control: RangeControl) ->
     let classes = Memo::new(move |_| {
         frame.with(|f| {
             let always = |class: usize| matches!(class, 1 | 3 | 4);
-            let shown = STACK.iter().filter(|(class, _)| always(*class) || f.has_class(*class));
+            let shown = STACK
+                .iter()
+                .filter(|(class, _)| always(*class) || f.has_class(*class));
             shown.map(|(class, _)| *class).collect::<Vec<_>>()
         })
     });
@@ -351,9 +415,18 @@ fn Charts(frame: Memo<Frame>, history: HistorySignals, control: RangeControl) ->
     };
     let latency = ChartStyle {
         lines: vec![
-            Line { name: "p50", token: "--p50" },
-            Line { name: "p95", token: "--p95" },
-            Line { name: "p99", token: "--p99" },
+            Line {
+                name: "p50",
+                token: "--p50",
+            },
+            Line {
+                name: "p95",
+                token: "--p95",
+            },
+            Line {
+                name: "p99",
+                token: "--p99",
+            },
         ],
         stacked: false,
         value: |v| format::duration(Some(v)).text(),
@@ -369,7 +442,10 @@ fn Charts(frame: Memo<Frame>, history: HistorySignals, control: RangeControl) ->
         })
     });
     let errors = ChartStyle {
-        lines: vec![Line { name: "errors", token: "--c5" }],
+        lines: vec![Line {
+            name: "errors",
+            token: "--c5",
+        }],
         stacked: true,
         value: |v| format::percent(Some(v / 100.0)).text(),
         tick: |v, step| format!("{}\u{a0}%", format::axis_number(v, step)),
@@ -403,7 +479,9 @@ fn Charts(frame: Memo<Frame>, history: HistorySignals, control: RangeControl) ->
 #[component]
 fn Incomplete(history: HistorySignals) -> impl IntoView {
     let counts = Memo::new(move |_| {
-        history.joined.with(|h| h.as_ref().map(|h| (h.n_incomplete, h.n_requests)))
+        history
+            .joined
+            .with(|h| h.as_ref().map(|h| (h.n_incomplete, h.n_requests)))
     });
     move || {
         counts.get().filter(|(incomplete, _)| *incomplete > 0).map(|(incomplete, all)| {
@@ -426,7 +504,9 @@ fn HistoryError(error: RwSignal<Option<FetchError>>) -> impl IntoView {
     let store = expect_context::<Store>();
     move || {
         // Without the daemon there is a banner already.
-        let error = error.get().filter(|_| store.connection.get() == Connection::Open);
+        let error = error
+            .get()
+            .filter(|_| store.connection.get() == Connection::Open);
         error.map(|error| {
             view! {
                 <div class="panel banner warn" role="alert" data-testid="history-error">
@@ -448,8 +528,10 @@ struct HistorySignals {
 /// Asks for history when the range changes, and again whenever a step of it
 /// has passed while live.
 fn history(store: Store, service: String, range: Memo<Range>) -> HistorySignals {
-    let signals =
-        HistorySignals { joined: RwSignal::new(None), error: RwSignal::new(None) };
+    let signals = HistorySignals {
+        joined: RwSignal::new(None),
+        error: RwSignal::new(None),
+    };
     let newest = StoredValue::new(0u32);
     let asked_ms = StoredValue::new(f64::NEG_INFINITY);
     let ask = move || {
@@ -516,5 +598,10 @@ async fn fetch_history(service: &str, range: Range, now_ms: f64) -> Result<Histo
     let p50 = ask("metric=duration&stat=p50").await?;
     let p95 = ask("metric=duration&stat=p95").await?;
     let p99 = ask("metric=duration&stat=p99").await?;
-    Ok(History::new(requests, errors, [p50, p95, p99], now_ms.min(to)))
+    Ok(History::new(
+        requests,
+        errors,
+        [p50, p95, p99],
+        now_ms.min(to),
+    ))
 }

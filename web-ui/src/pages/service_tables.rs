@@ -9,7 +9,7 @@ use modeltap_api_types::{Request, Requests, Route, RouteTotal, Routes, Service};
 use crate::browser;
 use crate::client::{Polled, poll};
 use crate::components::figures::{
-    quantity, share_bar, status_class, status_counts, status_text,
+    quantity, route_name, share_bar, status_class, status_counts, status_text,
 };
 use crate::components::request_row::{TimeLegend, request_key, request_row};
 use crate::format;
@@ -23,7 +23,10 @@ const PERIOD: Duration = Duration::from_secs(2);
 
 fn trouble<T: Send + Sync + 'static>(polled: Polled<T>) -> impl IntoView {
     move || {
-        let error = polled.error.get().filter(|_| polled.value.with(Option::is_none));
+        let error = polled
+            .error
+            .get()
+            .filter(|_| polled.value.with(Option::is_none));
         error.map(|error| view! { <p class="none">{format!("Not available: {error}.")}</p> })
     }
 }
@@ -36,9 +39,17 @@ pub fn RoutesPanel(service: String, is_live: Signal<bool>) -> impl IntoView {
     let polled = poll::<Routes>(store, path, PERIOD, is_live);
     let rows = move || {
         let routes = polled.value.with(|r| r.as_ref().map(|r| r.routes.clone()));
-        routes.unwrap_or_default().into_iter().map(route_row).collect_view()
+        routes
+            .unwrap_or_default()
+            .into_iter()
+            .map(route_row)
+            .collect_view()
     };
-    let is_empty = move || polled.value.with(|r| r.as_ref().is_some_and(|r| r.routes.is_empty()));
+    let is_empty = move || {
+        polled
+            .value
+            .with(|r| r.as_ref().is_some_and(|r| r.routes.is_empty()))
+    };
     let window = move || {
         let seconds = polled.value.with(|r| r.as_ref().map(|r| r.window_seconds));
         seconds.map(|s| format!("last {}", format::span(s.into())))
@@ -72,10 +83,6 @@ pub fn RoutesPanel(service: String, is_live: Signal<bool>) -> impl IntoView {
     }
 }
 
-fn method_text(method: Option<&String>) -> String {
-    method.cloned().unwrap_or_else(|| "?".to_owned())
-}
-
 fn route_row(route: Route) -> impl IntoView {
     let window = route.window;
     let share = Some(route.time_share);
@@ -93,10 +100,9 @@ fn route_row(route: Route) -> impl IntoView {
             data-count=window.n_requests.to_string()
         >
             <td role="cell" class="left route">
-                <span class="method">{method_text(route.method.as_ref())}</span>
-                <span class="path">{route.route.clone()}</span>
+                {route_name(route.method.as_deref(), &route.route)}
             </td>
-            <td role="cell" data-label="Requests/s">{format::rate(window.rate)}</td>
+            <td role="cell" data-label="Req/s">{format::rate(window.rate)}</td>
             <td role="cell" data-label="p50">{quantity(format::duration(window.p50))}</td>
             <td role="cell" data-label="p95">{quantity(format::duration(window.p95))}</td>
             <td role="cell" data-label="p99">{quantity(format::duration(window.p99))}</td>
@@ -126,11 +132,13 @@ impl Pick {
         match self {
             Self::Recent => {}
             Self::Slowest => requests.sort_by(|a, b| {
-                b.duration.partial_cmp(&a.duration).unwrap_or(Ordering::Equal)
+                b.duration
+                    .partial_cmp(&a.duration)
+                    .unwrap_or(Ordering::Equal)
             }),
-            Self::Failed => requests.retain(|r| {
-                r.status.is_none_or(|s| s >= 400) || r.outcome != "complete"
-            }),
+            Self::Failed => {
+                requests.retain(|r| r.status.is_none_or(|s| s >= 400) || r.outcome != "complete")
+            }
         }
         requests
     }
@@ -140,13 +148,22 @@ impl Pick {
 #[component]
 pub fn RequestsPanel(service: String, is_live: Signal<bool>) -> impl IntoView {
     let store = expect_context::<Store>();
-    let path = format!("/api/v1/requests?service={}&limit={N_REQUESTS}", browser::escape(&service));
+    let path = format!(
+        "/api/v1/requests?service={}&limit={N_REQUESTS}",
+        browser::escape(&service)
+    );
     let polled = poll::<Requests>(store, path, PERIOD, is_live);
     let pick = RwSignal::new(Pick::Recent);
     let all = RwSignal::new(false);
-    let n_looked_at = move || polled.value.with(|r| r.as_ref().map_or(0, |r| r.requests.len()));
+    let n_looked_at = move || {
+        polled
+            .value
+            .with(|r| r.as_ref().map_or(0, |r| r.requests.len()))
+    };
     let picked = Memo::new(move |_| {
-        let requests = polled.value.with(|r| r.as_ref().map(|r| r.requests.clone()));
+        let requests = polled
+            .value
+            .with(|r| r.as_ref().map(|r| r.requests.clone()));
         pick.get().apply(requests.unwrap_or_default())
     });
     let shown = move || {
@@ -166,10 +183,13 @@ pub fn RequestsPanel(service: String, is_live: Signal<bool>) -> impl IntoView {
         }
     };
     let none = move || {
-        polled.value.with(Option::is_some).then(|| match pick.get() {
-            Pick::Failed => "None of them failed.",
-            _ => "No requests yet.",
-        })
+        polled
+            .value
+            .with(Option::is_some)
+            .then(|| match pick.get() {
+                Pick::Failed => "None of them failed.",
+                _ => "No requests yet.",
+            })
     };
     view! {
         <section class="panel table-panel">
@@ -229,11 +249,11 @@ pub fn TotalsPanel(service: String, is_live: Signal<bool>) -> impl IntoView {
     });
     let since = move || {
         store.status.with(|s| {
-            s.as_ref().map(|s| format!("since {}", browser::date_time(s.started_unix_ms as f64)))
+            s.as_ref()
+                .map(|s| format!("since {}", browser::date_time(s.started_unix_ms as f64)))
         })
     };
-    let is_empty =
-        move || polled.value.with(Option::is_some) && routes.with(Vec::is_empty);
+    let is_empty = move || polled.value.with(Option::is_some) && routes.with(Vec::is_empty);
     view! {
         <section class="panel table-panel">
             <div class="head">
@@ -264,7 +284,9 @@ pub fn TotalsPanel(service: String, is_live: Signal<bool>) -> impl IntoView {
 fn by_route(totals: Vec<RouteTotal>) -> Vec<Vec<RouteTotal>> {
     let mut totals = totals;
     totals.sort_by(|a, b| {
-        (&a.route, &a.method, a.status, &a.outcome).cmp(&(&b.route, &b.method, b.status, &b.outcome))
+        // Those without a status come last.
+        let rank = |t: &RouteTotal| (t.status.is_none(), t.status);
+        (&a.route, &a.method, rank(a), &a.outcome).cmp(&(&b.route, &b.method, rank(b), &b.outcome))
     });
     totals
         .chunk_by(|a, b| a.route == b.route && a.method == b.method)
@@ -274,8 +296,9 @@ fn by_route(totals: Vec<RouteTotal>) -> Vec<Vec<RouteTotal>> {
 
 fn totals_row(totals: Vec<RouteTotal>) -> impl IntoView {
     let sum = totals.iter().map(|t| t.n_requests).sum();
-    let first = totals.first().map(|t| (t.route.clone(), method_text(t.method.as_ref())));
-    let (route, method) = first.unwrap_or_default();
+    let name = totals
+        .first()
+        .map(|t| route_name(t.method.as_deref(), &t.route));
     let chips = totals
         .into_iter()
         .map(|t| {
@@ -301,10 +324,7 @@ fn totals_row(totals: Vec<RouteTotal>) -> impl IntoView {
         .collect_view();
     view! {
         <tr role="row">
-            <td role="cell" class="left route">
-                <span class="method">{method}</span>
-                <span class="path">{route}</span>
-            </td>
+            <td role="cell" class="left route">{name}</td>
             <td role="cell" data-label="Requests">{format::count(sum)}</td>
             <td role="cell" data-label="By status" class="left chips">{chips}</td>
         </tr>
@@ -333,8 +353,10 @@ mod tests {
             total("/b", "GET", Some(404), 3),
             total("/a", "GET", None, 4),
         ]);
-        let counts: Vec<Vec<u64>> =
-            groups.iter().map(|g| g.iter().map(|t| t.n_requests).collect()).collect();
+        let counts: Vec<Vec<u64>> = groups
+            .iter()
+            .map(|g| g.iter().map(|t| t.n_requests).collect())
+            .collect();
         assert_eq!(counts, [vec![4], vec![2], vec![1, 3]]);
         assert!(by_route(Vec::new()).is_empty());
     }

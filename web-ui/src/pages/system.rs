@@ -80,7 +80,10 @@ fn daemon(status: &Status) -> impl IntoView + use<> {
         vec![
             ("Version", text(status.version.clone())),
             ("Kernel", text(status.kernel.clone())),
-            ("Started", text(browser::date_time(status.started_unix_ms as f64))),
+            (
+                "Started",
+                text(browser::date_time(status.started_unix_ms as f64)),
+            ),
             ("Up for", text(format::span(status.uptime_seconds))),
             ("CPU, of one core", figure(cpu)),
             ("Memory", figure(format::bytes(status.process.memory_bytes))),
@@ -98,11 +101,26 @@ fn probes(status: &Status) -> impl IntoView + use<> {
         "Probes",
         vec![
             ("State", attached),
-            ("Programs", text(format::count(status.probes.n_programs.into()))),
-            ("Connections open", text(format::count(status.probes.n_connections))),
-            ("Connections untracked", text(format::count(status.capture.connections_untracked))),
-            ("Requests seen whole", text(format::count(status.capture.requests_complete))),
-            ("Requests incomplete", text(format::count(status.capture.requests_incomplete))),
+            (
+                "Programs",
+                text(format::count(status.probes.n_programs.into())),
+            ),
+            (
+                "Connections open",
+                text(format::count(status.probes.n_connections)),
+            ),
+            (
+                "Connections untracked",
+                text(format::count(status.capture.connections_untracked)),
+            ),
+            (
+                "Requests seen whole",
+                text(format::count(status.capture.requests_complete)),
+            ),
+            (
+                "Requests incomplete",
+                text(format::count(status.capture.requests_incomplete)),
+            ),
         ],
     )
 }
@@ -116,8 +134,14 @@ fn docker(status: &Status) -> impl IntoView + use<> {
     };
     let mut list = vec![
         ("State", mark),
-        ("Containers watched", text(format::count(docker.n_containers.into()))),
-        ("Left out by a label", text(format::count(docker.n_excluded.into()))),
+        (
+            "Containers watched",
+            text(format::count(docker.n_containers.into())),
+        ),
+        (
+            "Left out by a label",
+            text(format::count(docker.n_excluded.into())),
+        ),
     ];
     if let Some(reason) = &docker.reason {
         list.push(("Reason", text(reason.clone())));
@@ -127,13 +151,26 @@ fn docker(status: &Status) -> impl IntoView + use<> {
 
 fn store_panel(status: &Status) -> impl IntoView + use<> {
     let store = &status.store;
-    let mark = if store.ok { state("ok", "Writing") } else { state("crit", "Failing") };
+    let mark = if store.ok {
+        state("ok", "Writing")
+    } else {
+        state("crit", "Failing")
+    };
     let mut list = vec![
         ("State", mark),
-        ("File", view! { <code>{store.path.clone()}</code> }.into_any()),
+        (
+            "File",
+            view! { <code>{store.path.clone()}</code> }.into_any(),
+        ),
         ("Size", figure(format::bytes(store.size_bytes))),
-        ("Rollups written", text(format::count(store.rollups_written))),
-        ("Rollups dropped", text(format::count(store.rollups_dropped))),
+        (
+            "Rollups written",
+            text(format::count(store.rollups_written)),
+        ),
+        (
+            "Rollups dropped",
+            text(format::count(store.rollups_dropped)),
+        ),
     ];
     if let Some(error) = &store.error {
         list.push(("Error", text(error.clone())));
@@ -150,7 +187,8 @@ struct Line {
     events: Option<u64>,
     bytes: Option<u64>,
     meaning: &'static str,
-    is_loss: bool,
+    /// How bad it is if it is not zero.
+    severity: &'static str,
 }
 
 /// Whether a sum comes out, and what is missing or too much.
@@ -171,22 +209,75 @@ fn balance(observed: u64, parts: &[u64]) -> Balance {
 }
 
 fn accounting(c: CaptureStatus) -> impl IntoView {
-    let line = |name, events, bytes, meaning, is_loss| Line { name, events, bytes, meaning, is_loss };
+    let line = |name, events, bytes, meaning, severity| Line {
+        name,
+        events,
+        bytes,
+        meaning,
+        severity,
+    };
     let lines = [
-        line("Parsed", Some(c.events_captured), Some(c.bytes_parsed), "understood as part of a message", false),
-        line("Skipped", None, Some(c.bytes_skipped), "part of no HTTP message", false),
-        line("Truncated", None, Some(c.bytes_truncated), "needed, but captured short", true),
-        line("Lost", Some(c.events_lost), Some(c.bytes_lost), "the kernel's ring was full", true),
-        line("Dropped", Some(c.events_dropped), Some(c.bytes_dropped), "a queue of the daemon was full", true),
-        line("Undecoded", Some(c.events_undecoded), None, "the probe's record made no sense", true),
+        line(
+            "Parsed",
+            Some(c.events_captured),
+            Some(c.bytes_parsed),
+            "understood as part of a message",
+            "",
+        ),
+        line(
+            "Skipped",
+            None,
+            Some(c.bytes_skipped),
+            "part of no HTTP message",
+            "",
+        ),
+        line(
+            "Truncated",
+            None,
+            Some(c.bytes_truncated),
+            "needed, but captured short",
+            "warn",
+        ),
+        line(
+            "Lost",
+            Some(c.events_lost),
+            Some(c.bytes_lost),
+            "the kernel's ring was full",
+            "crit",
+        ),
+        line(
+            "Dropped",
+            Some(c.events_dropped),
+            Some(c.bytes_dropped),
+            "a queue of the daemon was full",
+            "crit",
+        ),
+        line(
+            "Undecoded",
+            Some(c.events_undecoded),
+            None,
+            "the probe's record made no sense",
+            "crit",
+        ),
     ];
     let events = balance(
         c.events_observed,
-        &[c.events_captured, c.events_lost, c.events_dropped, c.events_undecoded],
+        &[
+            c.events_captured,
+            c.events_lost,
+            c.events_dropped,
+            c.events_undecoded,
+        ],
     );
     let bytes = balance(
         c.bytes_observed,
-        &[c.bytes_parsed, c.bytes_skipped, c.bytes_truncated, c.bytes_lost, c.bytes_dropped],
+        &[
+            c.bytes_parsed,
+            c.bytes_skipped,
+            c.bytes_truncated,
+            c.bytes_lost,
+            c.bytes_dropped,
+        ],
     );
     let cell = |n: Option<u64>, bytes: bool| match n {
         None => text(""),
@@ -199,9 +290,10 @@ fn accounting(c: CaptureStatus) -> impl IntoView {
     let rows = lines
         .into_iter()
         .map(|l| {
-            let bad = l.is_loss && (l.events.unwrap_or(0) > 0 || l.bytes.unwrap_or(0) > 0);
+            let some = l.events.unwrap_or(0) > 0 || l.bytes.unwrap_or(0) > 0;
+            let class = if some { l.severity } else { "" };
             view! {
-                <tr role="row" class:loss=bad data-testid="accounting-row" data-name=l.name>
+                <tr role="row" class=class data-testid="accounting-row" data-name=l.name>
                     <th role="rowheader" scope="row" class="left">{l.name}</th>
                     <td role="cell">{cell(l.events, false)}</td>
                     <td role="cell">{cell(l.bytes, true)}</td>
@@ -246,12 +338,17 @@ fn accounting(c: CaptureStatus) -> impl IntoView {
 fn verdict(what: &'static str, balance: Balance) -> impl IntoView {
     let (class, words) = match balance {
         Balance::Even => ("ok", format!("{what} add up exactly.")),
-        Balance::Under(n) => {
-            ("idle", format!("{what}: {} on their way through the queues.", format::count(n)))
-        }
-        Balance::Over(n) => {
-            ("crit", format!("{what} do not add up: {} too many.", format::count(n)))
-        }
+        Balance::Under(n) => (
+            "idle",
+            format!(
+                "{what}: {} observed but not accounted for yet.",
+                format::count(n)
+            ),
+        ),
+        Balance::Over(n) => (
+            "crit",
+            format!("{what} do not add up: {} too many.", format::count(n)),
+        ),
     };
     view! {
         <span class=format!("health {class}")>
