@@ -1,1 +1,88 @@
-fn main() {}
+//! modeltap: watches model APIs in containers from the kernel.
+//!
+//! Starts by its command line: logging, configuration, build, run, drain.
+#![forbid(unsafe_code)]
+
+mod app;
+mod cli;
+mod config;
+mod logging;
+mod pipeline;
+mod recorder;
+mod replay;
+mod telemetry;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::{Cli, Command};
+use crate::config::Config;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line: the causes stand behind each other.
+            eprintln!("modeltap: {}", format!("{error:#}").replace('\n', " "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(cli: &Cli) -> anyhow::Result<()> {
+    if let Some(Command::ProbeStore { file }) = &cli.command {
+        return modeltap_store::probe_open(file).map_err(Into::into);
+    }
+    let (config, figment) = config::load(&cli.options)?;
+    match &cli.command {
+        Some(Command::Config) => {
+            print!("{}", config::describe(&config, &figment)?);
+            Ok(())
+        }
+        Some(Command::Replay { file }) => block_on(&config, replay(&config, file)),
+        Some(Command::Record { file }) => block_on(&config, run(&config, Some(file))),
+        Some(Command::Run) | None => block_on(&config, run(&config, None)),
+        Some(Command::ProbeStore { .. }) => Ok(()),
+    }
+}
+
+async fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
+    let app = app::App::build(config, recording).await?;
+    app.run(stopped()?).await
+}
+
+async fn replay(config: &Config, file: &Path) -> anyhow::Result<()> {
+    replay::run(config, file, stopped()?).await
+}
+
+fn block_on(
+    config: &Config,
+    future: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    logging::start(config)?;
+    // Two threads serve every host: one drains and counts while the other
+    // answers.
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(future)
+}
+
+/// Ready when the process is asked to end.
+fn stopped() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}

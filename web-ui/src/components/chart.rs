@@ -175,7 +175,7 @@ pub fn Chart(
             <div class="plot">
                 <div node_ref=host role="img" aria-label=format!("{title}, {unit}, over time")></div>
                 <Show when=move || empty.get().is_some()>
-                    <p class="plot-empty">{move || empty.get()}</p>
+                    <p class="plot-empty"><span>{move || empty.get()}</span></p>
                 </Show>
             </div>
         </figure>

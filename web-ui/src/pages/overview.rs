@@ -100,8 +100,10 @@ fn Kpis() -> impl IntoView {
     }
 }
 
+/// How many are in trouble, or that none is.
 fn health_note(totals: &Totals) -> String {
     let [critical, warning, healthy, idle] = totals.by_health;
+    let healthy = if critical + warning == 0 { healthy } else { 0 };
     let parts = [
         (critical, "critical"),
         (warning, "warning"),

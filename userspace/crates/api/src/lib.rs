@@ -1,1 +1,23 @@
-//! Stub.
+//! REST, WebSocket and the embedded page.
+//!
+//! It shows what metrics and the store know and changes nothing. It does not
+//! know probes, Docker or how the daemon is built: the daemon's state comes as
+//! a plain [`state::DaemonState`], everything else through [`state::Sources`].
+//!
+//! Invariants: `convert` is the only translation between the daemon's types
+//! and the wire's; errors are problem documents; no answer waits for another
+//! request's.
+#![forbid(unsafe_code)]
+
+mod convert;
+mod error;
+mod guard;
+mod query;
+mod rest;
+mod server;
+pub mod state;
+mod ui;
+mod ws;
+
+pub use guard::Access;
+pub use server::{BindError, Server};

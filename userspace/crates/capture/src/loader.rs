@@ -122,6 +122,17 @@ pub enum LoadError {
     },
 }
 
+/// Checks what the kernel offers, without loading anything.
+///
+/// # Errors
+/// [`LoadError`], with the missing feature's name.
+pub fn check() -> Result<(), LoadError> {
+    if OBJECT.is_empty() {
+        return Err(LoadError::NoObject);
+    }
+    requirements::check(&TRACEPOINTS)
+}
+
 /// Attached probes. They detach when this is dropped.
 pub struct Probes {
     ebpf: Ebpf,
@@ -135,10 +146,7 @@ impl Probes {
     /// # Errors
     /// [`LoadError`], with the missing feature's name.
     pub fn load(config: &Config) -> Result<Self, LoadError> {
-        if OBJECT.is_empty() {
-            return Err(LoadError::NoObject);
-        }
-        requirements::check(&TRACEPOINTS)?;
+        check()?;
         let offsets: KernelOffsets = offsets::read()?;
         let self_tgid = std::process::id();
 

@@ -144,7 +144,9 @@ impl Aggregator {
         let placement = self.placement(container, open);
         let index = self.series_of(placement, &request);
         let slot = index as usize;
-        let series = self.series[slot].as_mut().expect("the index names a series");
+        let series = self.series[slot]
+            .as_mut()
+            .expect("the index names a series");
         if series.window.n_requests == 0 {
             self.touched.push(index);
         }
@@ -191,7 +193,10 @@ impl Aggregator {
                 service.set_back(second);
             }
             self.next_sweep = second;
-            self.advance(Open { second, since: second });
+            self.advance(Open {
+                second,
+                since: second,
+            });
             rollups
         } else {
             Vec::new()
@@ -201,7 +206,9 @@ impl Aggregator {
     /// Closes the open window before its end: what it has would be lost at
     /// the daemon's end.
     pub fn finish(&mut self) -> Vec<Rollup> {
-        self.open.map(|open| self.close(open.second)).unwrap_or_default()
+        self.open
+            .map(|open| self.close(open.second))
+            .unwrap_or_default()
     }
 
     /// Takes the whole inventory: containers that are not in it have ended.
@@ -224,7 +231,11 @@ impl Aggregator {
     /// A container runs, or its name, service or labels changed.
     pub fn upsert_container(&mut self, container: &Container) {
         let now = self.open.map_or(0, |open| open.second);
-        if self.placements.get(&container.id).is_some_and(|known| !self.is_at(*known, container)) {
+        if self
+            .placements
+            .get(&container.id)
+            .is_some_and(|known| !self.is_at(*known, container))
+        {
             self.remove_container(&container.id);
         }
         let placement = self.placement(container, now);
@@ -239,12 +250,18 @@ impl Aggregator {
     /// its last request, so that no exported counter loses what it counted
     /// last; a name that comes back meanwhile goes on counting.
     pub fn remove_container(&mut self, id: &ContainerId) {
-        let Some(placement) = self.placements.remove(id) else { return };
+        let Some(placement) = self.placements.remove(id) else {
+            return;
+        };
         let now = self.open.map_or(0, |open| open.second);
         let service = self.service_mut(placement);
         let place = service.container(placement.container as usize);
         // The name may belong to a new container already.
-        if place.running.as_ref().is_some_and(|running| running.id == *id) {
+        if place
+            .running
+            .as_ref()
+            .is_some_and(|running| running.id == *id)
+        {
             place.running = None;
             place.n_active = 0;
             place.last_seen = place.last_seen.max(now);
@@ -274,7 +291,9 @@ impl Aggregator {
     /// [`Self::tick`] first.
     #[must_use]
     pub fn snapshot(&self) -> LiveSnapshot {
-        let Some(open) = self.open else { return LiveSnapshot::default() };
+        let Some(open) = self.open else {
+            return LiveSnapshot::default();
+        };
         let age = Duration::from_secs(open.second.saturating_sub(open.since));
         let window = age.min(self.config.window);
         let mut services: Vec<_> = self
@@ -284,14 +303,23 @@ impl Aggregator {
             .map(|service| service.snapshot(open.since, open.second, window))
             .collect();
         services.sort_by(|a, b| a.name.cmp(&b.name));
-        LiveSnapshot { at: start_of(open.second), window, services }
+        LiveSnapshot {
+            at: start_of(open.second),
+            window,
+            services,
+        }
     }
 
     /// Exact counts since the start, for export.
     #[must_use]
     pub fn totals(&self) -> Totals {
         Totals {
-            series: self.series.iter().flatten().flat_map(Series::totals).collect(),
+            series: self
+                .series
+                .iter()
+                .flatten()
+                .flat_map(Series::totals)
+                .collect(),
             containers: self
                 .services
                 .iter()
@@ -318,14 +346,19 @@ impl Aggregator {
 
     fn open_at(&mut self, now: UnixNs) -> Open {
         let second = now.seconds();
-        *self.open.get_or_insert(Open { second, since: second })
+        *self.open.get_or_insert(Open {
+            second,
+            since: second,
+        })
     }
 
     fn close(&mut self, second: u64) -> Vec<Rollup> {
         let start = start_of(second);
         let mut rollups = Vec::with_capacity(self.touched.len());
         for index in self.touched.drain(..) {
-            let series = self.series[index as usize].as_mut().expect("a touched series is kept");
+            let series = self.series[index as usize]
+                .as_mut()
+                .expect("a touched series is kept");
             rollups.push(Rollup {
                 key: series.key.clone(),
                 start,
@@ -342,7 +375,9 @@ impl Aggregator {
                 .then_with(|| name(&a.key).cmp(&name(&b.key)))
         });
         for group in rollups.chunk_by(|a, b| a.key.service == b.key.service) {
-            let Some(&at) = self.service_names.get(&group[0].key.service) else { continue };
+            let Some(&at) = self.service_names.get(&group[0].key.service) else {
+                continue;
+            };
             if let Some(service) = &mut self.services[at as usize] {
                 service.live.push(second, group);
                 let n_requests = group.iter().map(|rollup| rollup.figures.n_requests).sum();
@@ -370,7 +405,11 @@ impl Aggregator {
         let after = self.config.forget_after;
         let services = &mut self.services;
         let mut n_forgotten = 0;
-        for place in services.iter_mut().flatten().flat_map(Service::containers_mut) {
+        for place in services
+            .iter_mut()
+            .flatten()
+            .flat_map(Service::containers_mut)
+        {
             if place.is_forgettable(now, after) {
                 place.vacate();
                 n_forgotten += 1;
@@ -380,7 +419,9 @@ impl Aggregator {
             return;
         }
         let place = |services: &[Option<Service>], service: u32, container: u32| {
-            let service = services[service as usize].as_ref().expect("it was not forgotten yet");
+            let service = services[service as usize]
+                .as_ref()
+                .expect("it was not forgotten yet");
             service.containers()[container as usize].is_vacant()
         };
         for (at, slot) in self.series.iter_mut().enumerate() {
@@ -389,13 +430,19 @@ impl Aggregator {
             if !place(services, index.service, index.container) {
                 continue;
             }
-            debug_assert_eq!(series.window.n_requests, 0, "its window closed two seconds ago");
+            debug_assert_eq!(
+                series.window.n_requests, 0,
+                "its window closed two seconds ago"
+            );
             let service = services[index.service as usize].as_mut();
-            service.expect("it was not forgotten yet").release(series.budget);
+            service
+                .expect("it was not forgotten yet")
+                .release(series.budget);
             self.n_own_series -= usize::from(series.budget == Budget::Own);
             self.series_index.remove(&index);
             *slot = None;
-            self.free_series.push(u32::try_from(at).expect("series are bounded"));
+            self.free_series
+                .push(u32::try_from(at).expect("series are bounded"));
         }
         let is_kept = |known: &mut Placement| !place(services, known.service, known.container);
         self.placements.retain(|_, known| is_kept(known));
@@ -422,14 +469,18 @@ impl Aggregator {
     }
 
     fn service_mut(&mut self, placement: Placement) -> &mut Service {
-        self.services[placement.service as usize].as_mut().expect("a placement names a service")
+        self.services[placement.service as usize]
+            .as_mut()
+            .expect("a placement names a service")
     }
 
     fn is_at(&self, placement: Placement, container: &Container) -> bool {
-        self.services[placement.service as usize].as_ref().is_some_and(|service| {
-            let place = &service.containers()[placement.container as usize];
-            *service.name == *container.service.0 && *place.name == *container.name
-        })
+        self.services[placement.service as usize]
+            .as_ref()
+            .is_some_and(|service| {
+                let place = &service.containers()[placement.container as usize];
+                *service.name == *container.service.0 && *place.name == *container.name
+            })
     }
 
     fn placement(&mut self, container: &Container, now: u64) -> Placement {
@@ -459,7 +510,10 @@ impl Aggregator {
             .expect("the index of names is current")
             .place(&container.name, now);
         let container_index = u32::try_from(place).expect("containers are fewer");
-        let placement = Placement { service, container: container_index };
+        let placement = Placement {
+            service,
+            container: container_index,
+        };
         self.placements.insert(container.id.clone(), placement);
         placement
     }
@@ -468,7 +522,9 @@ impl Aggregator {
         let service = self.services[placement.service as usize]
             .as_mut()
             .expect("a placement names a service");
-        let route = service.routes.resolve(&request.path, Proof::of(request.status));
+        let route = service
+            .routes
+            .resolve(&request.path, Proof::of(request.status));
         let index = SeriesIndex {
             service: placement.service,
             container: placement.container,
@@ -488,7 +544,10 @@ impl Aggregator {
             return self.add_series(index, Budget::Own);
         }
         self.stats.n_requests_overflowed += 1;
-        let other = SeriesIndex { route: RouteIndex::OTHER, ..index };
+        let other = SeriesIndex {
+            route: RouteIndex::OTHER,
+            ..index
+        };
         if let Some(&known) = self.series_index.get(&other) {
             return known;
         }
@@ -497,7 +556,11 @@ impl Aggregator {
             return self.add_series(other, Budget::Overflow);
         }
         // Five a container at most: one an outcome.
-        let last = SeriesIndex { method: None, status: None, ..other };
+        let last = SeriesIndex {
+            method: None,
+            status: None,
+            ..other
+        };
         match self.series_index.get(&last) {
             Some(&known) => known,
             None => self.add_series(last, Budget::Last),
@@ -505,8 +568,9 @@ impl Aggregator {
     }
 
     fn add_series(&mut self, index: SeriesIndex, budget: Budget) -> u32 {
-        let service =
-            self.services[index.service as usize].as_mut().expect("the caller found the service");
+        let service = self.services[index.service as usize]
+            .as_mut()
+            .expect("the caller found the service");
         let key = SeriesKey {
             service: Arc::clone(&service.name),
             container: Arc::clone(&service.container(index.container as usize).name),

@@ -24,7 +24,10 @@ impl LiveSnapshot {
     /// The service of that name.
     #[must_use]
     pub fn service(&self, name: &str) -> Option<&ServiceSnapshot> {
-        let at = self.services.binary_search_by(|service| (*service.name).cmp(name)).ok()?;
+        let at = self
+            .services
+            .binary_search_by(|service| (*service.name).cmp(name))
+            .ok()?;
         Some(&self.services[at])
     }
 }

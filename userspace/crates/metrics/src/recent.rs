@@ -35,14 +35,21 @@ pub(crate) struct Recent {
 
 impl Recent {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity, ring: VecDeque::new() }
+        Self {
+            capacity,
+            ring: VecDeque::new(),
+        }
     }
 
     pub(crate) fn push(&mut self, request: FinishedRequest) {
         if self.capacity == 0 {
             return;
         }
-        let oldest = if self.ring.len() >= self.capacity { self.ring.pop_front() } else { None };
+        let oldest = if self.ring.len() >= self.capacity {
+            self.ring.pop_front()
+        } else {
+            None
+        };
         let slot = match oldest {
             // The oldest one's memory serves again, unless a reader holds it.
             Some(mut oldest) => match Arc::get_mut(&mut oldest) {

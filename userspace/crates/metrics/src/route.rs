@@ -89,7 +89,8 @@ impl RouteBook {
                 self.labels.push(template.into());
             }
         }
-        self.labels.sort_by_key(|label| std::cmp::Reverse(literal_bytes(label)));
+        self.labels
+            .sort_by_key(|label| std::cmp::Reverse(literal_bytes(label)));
         self.labels.truncate(self.max_routes);
     }
 
@@ -144,7 +145,10 @@ impl RouteBook {
     }
 
     fn retired_or_new(&mut self, template: &str) -> RouteIndex {
-        let retired = self.retired.iter().position(|&route| **self.name(route) == *template);
+        let retired = self
+            .retired
+            .iter()
+            .position(|&route| **self.name(route) == *template);
         if let Some(at) = retired {
             return self.retired.swap_remove(at);
         }
@@ -198,11 +202,22 @@ mod tests {
     #[test]
     fn a_label_wins_over_the_guess_and_the_literal_over_the_capture() {
         let mut book = book();
-        book.set_labels([" /users/{name} ", "/users/me", "no-slash", "/v2/models/{m}/infer"]);
+        book.set_labels([
+            " /users/{name} ",
+            "/users/me",
+            "no-slash",
+            "/v2/models/{m}/infer",
+        ]);
         assert_eq!(name(&mut book, "/users/ann", 200), "/users/{name}");
         assert_eq!(name(&mut book, "/users/me", 404), "/users/me");
-        assert_eq!(name(&mut book, "/v2/models/x/infer", 200), "/v2/models/{m}/infer");
-        assert_eq!(name(&mut book, "/users/17/cards/3", 200), "/users/{id}/cards/{id}");
+        assert_eq!(
+            name(&mut book, "/v2/models/x/infer", 200),
+            "/v2/models/{m}/infer"
+        );
+        assert_eq!(
+            name(&mut book, "/users/17/cards/3", 200),
+            "/users/{id}/cards/{id}"
+        );
     }
 
     #[test]
@@ -210,8 +225,9 @@ mod tests {
         let mut book = book();
         let mut longest = 0;
         for n in 0..100_000_u32 {
-            let path: String =
-                std::iter::once('/').chain(n.to_string().chars().map(letter)).collect();
+            let path: String = std::iter::once('/')
+                .chain(n.to_string().chars().map(letter))
+                .collect();
             longest = longest.max(book.resolve(&path, Proof::Real).0);
         }
         assert_eq!(longest, 200);
@@ -223,15 +239,25 @@ mod tests {
     fn a_scanner_takes_twenty_places_and_real_routes_still_find_room() {
         let mut book = book();
         for n in 0..1_000_u32 {
-            let path: String = "/scan".chars().chain(n.to_string().chars().map(letter)).collect();
+            let path: String = "/scan"
+                .chars()
+                .chain(n.to_string().chars().map(letter))
+                .collect();
             book.resolve(&path, Proof::None);
         }
         assert_eq!(book.index.len(), 20);
         for n in 0..300_u32 {
-            let path: String = "/real".chars().chain(n.to_string().chars().map(letter)).collect();
+            let path: String = "/real"
+                .chars()
+                .chain(n.to_string().chars().map(letter))
+                .collect();
             book.resolve(&path, Proof::Real);
         }
-        assert_eq!(book.index.len(), 200, "unproven routes gave their places up");
+        assert_eq!(
+            book.index.len(),
+            200,
+            "unproven routes gave their places up"
+        );
         assert!(book.index.keys().all(|route| route.starts_with("/real")));
         assert!(book.names.len() <= 1 + 200 + 20);
     }
@@ -252,8 +278,16 @@ mod tests {
         book.resolve("/b", Proof::None);
         book.resolve("/real", Proof::Real);
         book.resolve("/other", Proof::Real);
-        assert_eq!(book.resolve("/b", Proof::Real), RouteIndex(2), "retired, then back");
-        assert_eq!(book.resolve("/a", Proof::Real), RouteIndex::OTHER, "no place is left");
+        assert_eq!(
+            book.resolve("/b", Proof::Real),
+            RouteIndex(2),
+            "retired, then back"
+        );
+        assert_eq!(
+            book.resolve("/a", Proof::Real),
+            RouteIndex::OTHER,
+            "no place is left"
+        );
         assert_ne!(missing, RouteIndex::OTHER);
     }
 

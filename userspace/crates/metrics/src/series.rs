@@ -46,7 +46,14 @@ pub(crate) struct Series {
 impl Series {
     pub(crate) fn new(index: SeriesIndex, budget: Budget, key: SeriesKey, total: usize) -> Self {
         let versions = Vec::with_capacity(1);
-        Self { index, budget, key, total, window: Figures::default(), versions }
+        Self {
+            index,
+            budget,
+            key,
+            total,
+            window: Figures::default(),
+            versions,
+        }
     }
 
     /// Counts one request in the open window and since the start.
@@ -61,10 +68,12 @@ impl Series {
         window.n_incomplete += u64::from(is_incomplete(request));
         window.duration_sum_ns = window.duration_sum_ns.saturating_add(ns);
         window.duration_max_ns = window.duration_max_ns.max(ns);
-        window.request_body_bytes =
-            window.request_body_bytes.saturating_add(request.request_body_bytes);
-        window.response_body_bytes =
-            window.response_body_bytes.saturating_add(request.response_body_bytes);
+        window.request_body_bytes = window
+            .request_body_bytes
+            .saturating_add(request.request_body_bytes);
+        window.response_body_bytes = window
+            .response_body_bytes
+            .saturating_add(request.response_body_bytes);
         window.duration.record(duration);
 
         let counters = self.version(request.http_minor);
@@ -80,17 +89,23 @@ impl Series {
 
     /// Counts since the start, one entry a version.
     pub(crate) fn totals(&self) -> impl Iterator<Item = SeriesTotals> {
-        self.versions.iter().map(|(http_minor, counters)| SeriesTotals {
-            key: self.key.clone(),
-            http_minor: *http_minor,
-            counters: **counters,
-        })
+        self.versions
+            .iter()
+            .map(|(http_minor, counters)| SeriesTotals {
+                key: self.key.clone(),
+                http_minor: *http_minor,
+                counters: **counters,
+            })
     }
 
     fn version(&mut self, http_minor: u8) -> &mut Counters {
         // HTTP/1 has two minor versions; anything else counts as the newer.
         let http_minor = http_minor.min(1);
-        let at = match self.versions.iter().position(|(known, _)| *known == http_minor) {
+        let at = match self
+            .versions
+            .iter()
+            .position(|(known, _)| *known == http_minor)
+        {
             Some(at) => at,
             None => {
                 self.versions.push((http_minor, Box::default()));

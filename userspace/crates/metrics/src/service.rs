@@ -93,8 +93,10 @@ impl Service {
 
     /// The place of a container's name, which is made where there is none.
     pub(crate) fn place(&mut self, name: &str, now: u64) -> usize {
-        let known =
-            self.containers.iter().position(|known| !known.is_vacant && *known.name == *name);
+        let known = self
+            .containers
+            .iter()
+            .position(|known| !known.is_vacant && *known.name == *name);
         if let Some(at) = known {
             return at;
         }
@@ -133,12 +135,17 @@ impl Service {
 
     /// Takes project and route labels from the containers that run now.
     pub(crate) fn refresh(&mut self) {
-        let running = || self.containers.iter().filter_map(|known| known.running.as_deref());
+        let running = || {
+            self.containers
+                .iter()
+                .filter_map(|known| known.running.as_deref())
+        };
         if let Some(project) = running().find_map(|container| container.project.clone()) {
             self.project = Some(project);
         }
-        let labels: Vec<String> =
-            running().flat_map(|container| container.routes.clone()).collect();
+        let labels: Vec<String> = running()
+            .flat_map(|container| container.routes.clone())
+            .collect();
         // Late requests of a service that is gone keep its route names.
         if !labels.is_empty() || running().next().is_some() {
             self.routes.set_labels(labels.iter().map(String::as_str));
@@ -187,18 +194,24 @@ impl Service {
 
     /// Counts of its containers as wholes.
     pub(crate) fn container_totals(&self) -> impl Iterator<Item = ContainerTotals> {
-        self.containers.iter().filter(|known| !known.is_vacant).map(|known| ContainerTotals {
-            service: Arc::clone(&self.name),
-            container: Arc::clone(&known.name),
-            n_active: known.n_active,
-            queue: known.queue,
-        })
+        self.containers
+            .iter()
+            .filter(|known| !known.is_vacant)
+            .map(|known| ContainerTotals {
+                service: Arc::clone(&self.name),
+                container: Arc::clone(&known.name),
+                n_active: known.n_active,
+                queue: known.queue,
+            })
     }
 
     /// The service as it was when the second before `open` ended.
     pub(crate) fn snapshot(&self, since: u64, open: u64, window: Duration) -> ServiceSnapshot {
-        let mut containers: Vec<Arc<Container>> =
-            self.containers.iter().filter_map(|known| known.running.clone()).collect();
+        let mut containers: Vec<Arc<Container>> = self
+            .containers
+            .iter()
+            .filter_map(|known| known.running.clone())
+            .collect();
         containers.sort_by(|a, b| a.name.cmp(&b.name));
         ServiceSnapshot {
             name: Arc::clone(&self.name),
@@ -207,7 +220,9 @@ impl Service {
             window: self.live.figures(window),
             routes: self.live.routes(window),
             totals: self.route_totals(),
-            second: open.checked_sub(1).and_then(|second| self.live.second(second)),
+            second: open
+                .checked_sub(1)
+                .and_then(|second| self.live.second(second)),
             sparkline: self.sparkline.rates(since, open),
             last_request: self.last_request,
             n_active: self.containers.iter().map(|known| known.n_active).sum(),
@@ -218,13 +233,15 @@ impl Service {
         let mut totals: Vec<RouteTotal> = self
             .totals
             .iter()
-            .map(|&((route, method, status, outcome), n_requests)| RouteTotal {
-                route: Arc::clone(self.routes.name(route)),
-                method,
-                status,
-                outcome,
-                n_requests,
-            })
+            .map(
+                |&((route, method, status, outcome), n_requests)| RouteTotal {
+                    route: Arc::clone(self.routes.name(route)),
+                    method,
+                    status,
+                    outcome,
+                    n_requests,
+                },
+            )
             .collect();
         totals.sort_by(|a, b| {
             let name = |total: &RouteTotal| (total.method, total.status, total.outcome);

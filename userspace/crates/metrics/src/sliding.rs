@@ -36,7 +36,9 @@ impl Sliding {
     pub(crate) fn remove(&mut self, durations: &DurationHistogram) {
         let mut leaving = empty();
         record(&mut leaving, durations);
-        self.merged.subtract(&leaving).expect("only what was added is removed");
+        self.merged
+            .subtract(&leaving)
+            .expect("only what was added is removed");
     }
 
     /// The duration below or at which the share `q` of all lies: the middle of
@@ -62,7 +64,9 @@ fn record(histogram: &mut Histogram<u32>, durations: &DurationHistogram) {
         let (low, _) = bucket_bounds_ns(bucket);
         debug_assert!(low <= MAX_NS);
         let count = u32::try_from(count).unwrap_or(u32::MAX);
-        histogram.record_n(low, count).expect("the histogram grows by itself");
+        histogram
+            .record_n(low, count)
+            .expect("the histogram grows by itself");
     }
 }
 

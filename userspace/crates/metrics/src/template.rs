@@ -160,10 +160,15 @@ pub fn matches(pattern: &str, path: &str) -> bool {
 }
 
 fn segment_matches(wanted: &str, segment: &str) -> bool {
-    match wanted.strip_prefix('{').and_then(|capture| capture.split_once('}')) {
+    match wanted
+        .strip_prefix('{')
+        .and_then(|capture| capture.split_once('}'))
+    {
         None => wanted == segment,
         Some((_, "")) => !segment.is_empty(),
-        Some((_, suffix)) => segment.strip_suffix(suffix).is_some_and(|name| !name.is_empty()),
+        Some((_, suffix)) => segment
+            .strip_suffix(suffix)
+            .is_some_and(|name| !name.is_empty()),
     }
 }
 
@@ -203,7 +208,10 @@ fn is_identifier(segment: &str) -> bool {
         return true;
     }
     let name = segment.strip_prefix('@').unwrap_or(segment);
-    if name.chars().any(|c| !(c.is_alphanumeric() || "-_.~".contains(c))) {
+    if name
+        .chars()
+        .any(|c| !(c.is_alphanumeric() || "-_.~".contains(c)))
+    {
         return true;
     }
     if is_version(name) || !name.bytes().any(|byte| byte.is_ascii_digit()) {
@@ -219,7 +227,9 @@ fn is_identifier(segment: &str) -> bool {
 
 /// `v1`, `v2beta1`, `v1.0`: part of an API's name.
 fn is_version(name: &str) -> bool {
-    let Some(number) = name.strip_prefix(['v', 'V']) else { return false };
+    let Some(number) = name.strip_prefix(['v', 'V']) else {
+        return false;
+    };
     let digits = number.bytes().take_while(u8::is_ascii_digit).count();
     let rest = number[digits..].trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     (1..=3).contains(&digits)
@@ -261,7 +271,10 @@ fn is_random_token(token: &str) -> bool {
         return n_digits >= 3;
     }
     let is_hex = bytes.iter().all(u8::is_ascii_hexdigit);
-    let turns = bytes.windows(2).filter(|w| w[0].is_ascii_digit() != w[1].is_ascii_digit()).count();
+    let turns = bytes
+        .windows(2)
+        .filter(|w| w[0].is_ascii_digit() != w[1].is_ascii_digit())
+        .count();
     if is_hex && (bytes.len() >= 8 || (bytes.len() >= 6 && turns >= 2)) {
         return true;
     }
@@ -274,7 +287,9 @@ fn is_random_token(token: &str) -> bool {
     // `BfX93kdz`: in names a capital follows a number (`ResNet50V2`).
     bytes.len() >= 8
         && bytes.iter().any(u8::is_ascii_uppercase)
-        && bytes.windows(2).any(|w| w[0].is_ascii_digit() && w[1].is_ascii_lowercase())
+        && bytes
+            .windows(2)
+            .any(|w| w[0].is_ascii_digit() && w[1].is_ascii_lowercase())
 }
 
 #[cfg(test)]
@@ -369,15 +384,24 @@ mod tests {
     fn known_inference_paths_name_the_model() {
         for (path, expected) in [
             ("/v2/models/resnet/infer", "/v2/models/{model}/infer"),
-            ("/v2/models/resnet/versions/3/infer", "/v2/models/{model}/versions/{version}/infer"),
-            ("/v1/models/half_plus_two:predict", "/v1/models/{model}:predict"),
+            (
+                "/v2/models/resnet/versions/3/infer",
+                "/v2/models/{model}/versions/{version}/infer",
+            ),
+            (
+                "/v1/models/half_plus_two:predict",
+                "/v1/models/{model}:predict",
+            ),
             ("/v1/models/half_plus_two", "/v1/models/{model}"),
             (
                 "/v1beta/models/g-pro:streamGenerateContent",
                 "/v1beta/models/{model}:streamGenerateContent",
             ),
             ("/predictions/densenet161", "/predictions/{model}"),
-            ("/predictions/densenet161/1.0", "/predictions/{model}/{version}"),
+            (
+                "/predictions/densenet161/1.0",
+                "/predictions/{model}/{version}",
+            ),
             (
                 "/openai/deployments/mine/chat/completions",
                 "/openai/deployments/{model}/chat/completions",
@@ -398,7 +422,10 @@ mod tests {
         check("//", "/");
         check("///a///b//", "/a/b/");
         check("/a;jsessionid=1234/b", "/a/b");
-        check(&"/1".repeat(256), &format!("{}/{{rest}}", "/{id}".repeat(MAX_SEGMENTS)));
+        check(
+            &"/1".repeat(256),
+            &format!("{}/{{rest}}", "/{id}".repeat(MAX_SEGMENTS)),
+        );
         check(&format!("/x:{}", "a".repeat(400)), "/{id}");
         check("/:", "/{id}");
         check("/é:predict", "/é:predict");

@@ -84,8 +84,12 @@ impl LiveWindow {
         let mut tally = Tally::default();
         let mut by_class = [0; 6];
         let mut routes = Vec::new();
-        let durations = self.durations.get_or_insert_with(|| Box::new(Sliding::new()));
-        let ttfb = self.times_to_first_byte.get_or_insert_with(|| Box::new(Sliding::new()));
+        let durations = self
+            .durations
+            .get_or_insert_with(|| Box::new(Sliding::new()));
+        let ttfb = self
+            .times_to_first_byte
+            .get_or_insert_with(|| Box::new(Sliding::new()));
         let same =
             |a: &Rollup, b: &Rollup| a.key.route == b.key.route && a.key.method == b.key.method;
         for group in rollups.chunk_by(same) {
@@ -99,18 +103,29 @@ impl LiveWindow {
             routes.push(route);
         }
         let routes = routes.into_boxed_slice();
-        self.seconds.push_back(LiveSecond { second, tally, by_class, routes });
+        self.seconds.push_back(LiveSecond {
+            second,
+            tally,
+            by_class,
+            routes,
+        });
     }
 
     /// Lets go of the seconds outside `first..end`.
     pub(crate) fn expire(&mut self, first: u64, end: u64) {
-        while self.seconds.front().is_some_and(|old| !(first..end).contains(&old.second)) {
+        while self
+            .seconds
+            .front()
+            .is_some_and(|old| !(first..end).contains(&old.second))
+        {
             let old = self.seconds.pop_front().expect("the front was just seen");
             if let Some(sliding) = &mut self.durations {
                 sliding.remove(&merged(old.routes.iter().map(|route| &*route.durations)));
             }
             if let Some(sliding) = &mut self.times_to_first_byte {
-                sliding.remove(&merged(old.routes.iter().map(|route| &*route.times_to_first_byte)));
+                sliding.remove(&merged(
+                    old.routes.iter().map(|route| &*route.times_to_first_byte),
+                ));
             }
         }
         if self.seconds.is_empty() {
@@ -124,27 +139,48 @@ impl LiveWindow {
         for second in &self.seconds {
             tally.add(second.tally);
         }
-        figures(tally, self.durations.as_deref(), self.times_to_first_byte.as_deref(), length)
+        figures(
+            tally,
+            self.durations.as_deref(),
+            self.times_to_first_byte.as_deref(),
+            length,
+        )
     }
 
     /// Figures of one second.
     pub(crate) fn second(&self, second: u64) -> Option<SecondFigures> {
-        let newest = self.seconds.back().filter(|newest| newest.second == second)?;
+        let newest = self
+            .seconds
+            .back()
+            .filter(|newest| newest.second == second)?;
         let mut durations = Sliding::new();
         durations.add(&merged(newest.routes.iter().map(|route| &*route.durations)));
         let mut ttfb = Sliding::new();
-        ttfb.add(&merged(newest.routes.iter().map(|route| &*route.times_to_first_byte)));
+        ttfb.add(&merged(
+            newest
+                .routes
+                .iter()
+                .map(|route| &*route.times_to_first_byte),
+        ));
         Some(SecondFigures {
             at: UnixNs(second.saturating_mul(1_000_000_000)),
-            figures: figures(newest.tally, Some(&durations), Some(&ttfb), Duration::from_secs(1)),
+            figures: figures(
+                newest.tally,
+                Some(&durations),
+                Some(&ttfb),
+                Duration::from_secs(1),
+            ),
             by_status_class: newest.by_class,
         })
     }
 
     /// Figures of each route and method, those that took the most time first.
     pub(crate) fn routes(&self, length: Duration) -> Vec<RouteSnapshot> {
-        let mut parts: Vec<&LiveRoute> =
-            self.seconds.iter().flat_map(|second| second.routes.iter()).collect();
+        let mut parts: Vec<&LiveRoute> = self
+            .seconds
+            .iter()
+            .flat_map(|second| second.routes.iter())
+            .collect();
         parts.sort_by(|a, b| (&a.route, a.method).cmp(&(&b.route, b.method)));
         let mut routes: Vec<(u64, RouteSnapshot)> = parts
             .chunk_by(|a, b| a.route == b.route && a.method == b.method)
@@ -152,10 +188,19 @@ impl LiveWindow {
             .collect();
         let sum: u64 = routes.iter().map(|(sum_ns, _)| sum_ns).sum();
         routes.sort_by_key(|(sum_ns, _)| std::cmp::Reverse(*sum_ns));
-        let share = |sum_ns: u64| if sum == 0 { 0.0 } else { sum_ns as f64 / sum as f64 };
+        let share = |sum_ns: u64| {
+            if sum == 0 {
+                0.0
+            } else {
+                sum_ns as f64 / sum as f64
+            }
+        };
         routes
             .into_iter()
-            .map(|(sum_ns, route)| RouteSnapshot { time_share: share(sum_ns), ..route })
+            .map(|(sum_ns, route)| RouteSnapshot {
+                time_share: share(sum_ns),
+                ..route
+            })
             .collect()
     }
 }
@@ -213,7 +258,9 @@ fn figures(
     let max = (tally.n_requests > 0).then(|| Duration::from_nanos(tally.max_ns));
     // The middle of the last bucket may lie above the longest duration.
     let quantile = |sliding: Option<&Sliding>, q: f64| {
-        sliding.and_then(|sliding| sliding.quantile(q)).map(|at| max.map_or(at, |max| at.min(max)))
+        sliding
+            .and_then(|sliding| sliding.quantile(q))
+            .map(|at| max.map_or(at, |max| at.min(max)))
     };
     WindowFigures {
         n_requests: tally.n_requests,
@@ -260,14 +307,22 @@ impl Sparkline {
         let bucket = second / SPARKLINE_SECONDS;
         let n_requests = u32::try_from(n_requests).unwrap_or(u32::MAX);
         // After the wall clock was set back, what lies ahead of it is unknown.
-        while self.counts.back().is_some_and(|(newest, _)| *newest > bucket) {
+        while self
+            .counts
+            .back()
+            .is_some_and(|(newest, _)| *newest > bucket)
+        {
             self.counts.pop_back();
         }
         match self.counts.back_mut() {
             Some((newest, count)) if *newest == bucket => *count = count.saturating_add(n_requests),
             _ => self.counts.push_back((bucket, n_requests)),
         }
-        while self.counts.front().is_some_and(|(old, _)| old + SPARKLINE_VALUES < bucket) {
+        while self
+            .counts
+            .front()
+            .is_some_and(|(old, _)| old + SPARKLINE_VALUES < bucket)
+        {
             self.counts.pop_front();
         }
     }
@@ -276,8 +331,14 @@ impl Sparkline {
     /// that began at `since` or later.
     pub(crate) fn rates(&self, since: u64, now: u64) -> Vec<f32> {
         let end = now / SPARKLINE_SECONDS;
-        let first = since.div_ceil(SPARKLINE_SECONDS).max(end.saturating_sub(SPARKLINE_VALUES));
-        let mut counts = self.counts.iter().skip_while(|(bucket, _)| *bucket < first).peekable();
+        let first = since
+            .div_ceil(SPARKLINE_SECONDS)
+            .max(end.saturating_sub(SPARKLINE_VALUES));
+        let mut counts = self
+            .counts
+            .iter()
+            .skip_while(|(bucket, _)| *bucket < first)
+            .peekable();
         (first..end)
             .map(|bucket| match counts.next_if(|(at, _)| *at == bucket) {
                 Some((_, count)) => *count as f32 / SPARKLINE_SECONDS as f32,
@@ -298,7 +359,11 @@ mod tests {
             sparkline.add(second, n_requests);
         }
         assert_eq!(sparkline.rates(995, 1_045), [1.0, 0.0, 0.0, 2.0]);
-        assert_eq!(sparkline.rates(1_001, 1_045), [0.0, 0.0, 2.0], "the first is not whole");
+        assert_eq!(
+            sparkline.rates(1_001, 1_045),
+            [0.0, 0.0, 2.0],
+            "the first is not whole"
+        );
         assert!(sparkline.rates(1_041, 1_045).is_empty());
         assert_eq!(sparkline.rates(0, 1_045).len(), 90);
     }

@@ -19,7 +19,11 @@ fn aggregator() -> Aggregator {
 fn total(aggregator: &Aggregator, service: &str, route: &str, status: Option<u16>) -> u64 {
     let snapshot = aggregator.snapshot();
     let totals = &snapshot.service(service).expect("a known service").totals;
-    totals.iter().filter(|t| &*t.route == route && t.status == status).map(|t| t.n_requests).sum()
+    totals
+        .iter()
+        .filter(|t| &*t.route == route && t.status == status)
+        .map(|t| t.n_requests)
+        .sum()
 }
 
 #[test]
@@ -30,7 +34,10 @@ fn known_load_shows_exact_counts_by_route_and_status() {
     aggregator.tick(at(0.0));
     for n in 0..1_000_u32 {
         let (path, status) = match n % 10 {
-            0 => (format!("/missing{}", if n % 20 == 0 { "" } else { "/too" }), 404),
+            0 => (
+                format!("/missing{}", if n % 20 == 0 { "" } else { "/too" }),
+                404,
+            ),
             1 => ("/predict".into(), 422),
             2 => ("/predict".into(), 500),
             3..6 => (format!("/items/{n}"), 200),
@@ -39,7 +46,13 @@ fn known_load_shows_exact_counts_by_route_and_status() {
         aggregator.record(request(&path, status, 0.5, MS * 3), &api, ANCHOR);
     }
     let rollups = aggregator.tick(at(1.01));
-    assert_eq!(rollups.iter().map(|rollup| rollup.figures.n_requests).sum::<u64>(), 1_000);
+    assert_eq!(
+        rollups
+            .iter()
+            .map(|rollup| rollup.figures.n_requests)
+            .sum::<u64>(),
+        1_000
+    );
     assert_eq!(total(&aggregator, "api", "/items/{id}", Some(200)), 300);
     assert_eq!(total(&aggregator, "api", "/predict", Some(200)), 400);
     assert_eq!(total(&aggregator, "api", "/predict", Some(422)), 100);
@@ -49,7 +62,10 @@ fn known_load_shows_exact_counts_by_route_and_status() {
     let snapshot = aggregator.snapshot();
     let service = snapshot.service("api").unwrap();
     assert_eq!(service.project.as_deref(), Some("shop"));
-    assert_eq!((service.window.n_requests, service.window.n_errors), (1_000, 100));
+    assert_eq!(
+        (service.window.n_requests, service.window.n_errors),
+        (1_000, 100)
+    );
     assert_eq!(service.window.error_rate(), Some(0.1));
     assert!(
         (service.window.rate - 1_000.0).abs() < 1e-9,
@@ -59,9 +75,16 @@ fn known_load_shows_exact_counts_by_route_and_status() {
     let second = service.second.unwrap();
     assert_eq!(second.at, UnixNs(EPOCH * 1_000_000_000));
     assert_eq!(second.by_status_class, [0, 700, 0, 200, 100, 0]);
-    let predict = service.routes.iter().find(|route| &*route.route == "/predict").unwrap();
+    let predict = service
+        .routes
+        .iter()
+        .find(|route| &*route.route == "/predict")
+        .unwrap();
     assert_eq!(predict.method, Some(Method::Post));
-    assert_eq!(predict.by_status, [(Some(200), 400), (Some(422), 100), (Some(500), 100)]);
+    assert_eq!(
+        predict.by_status,
+        [(Some(200), 400), (Some(422), 100), (Some(500), 100)]
+    );
     assert!((predict.time_share - 0.6).abs() < 1e-9);
 }
 
@@ -73,10 +96,16 @@ fn late_request_counts_in_the_open_window_and_only_there() {
     aggregator.record(request("/a", 200, 0.9, MS), &api, ANCHOR);
     let first = aggregator.tick(at(1.0));
     aggregator.record(request("/a", 200, 0.95, MS), &api, ANCHOR);
-    assert!(aggregator.tick(at(1.5)).is_empty(), "the second is not over");
+    assert!(
+        aggregator.tick(at(1.5)).is_empty(),
+        "the second is not over"
+    );
     let second = aggregator.tick(at(2.2));
     assert_eq!((first[0].start, first[0].figures.n_requests), (at(0.0), 1));
-    assert_eq!((second[0].start, second[0].figures.n_requests), (at(1.0), 1));
+    assert_eq!(
+        (second[0].start, second[0].figures.n_requests),
+        (at(1.0), 1)
+    );
     assert!(aggregator.tick(at(3.0)).is_empty());
     assert_eq!(total(&aggregator, "api", "/a", Some(200)), 2);
 }
@@ -85,7 +114,11 @@ fn late_request_counts_in_the_open_window_and_only_there() {
 fn finish_gives_what_the_open_window_has() {
     let mut aggregator = aggregator();
     assert!(aggregator.finish().is_empty());
-    aggregator.record(request("/a", 200, 0.2, MS), &container("api", "api-1"), ANCHOR);
+    aggregator.record(
+        request("/a", 200, 0.2, MS),
+        &container("api", "api-1"),
+        ANCHOR,
+    );
     assert_eq!(aggregator.finish().len(), 1);
     assert!(aggregator.finish().is_empty());
 }
@@ -100,10 +133,20 @@ fn services_without_requests_are_there_with_nothing() {
     let quiet = snapshot.service("quiet").unwrap();
     assert_eq!(quiet.containers.len(), 2);
     assert_eq!(quiet.window.n_requests, 0);
-    assert_eq!((quiet.window.p50, quiet.window.max, quiet.window.error_rate()), (None, None, None));
+    assert_eq!(
+        (
+            quiet.window.p50,
+            quiet.window.max,
+            quiet.window.error_rate()
+        ),
+        (None, None, None)
+    );
     assert_eq!((quiet.second, quiet.last_request), (None, None));
     aggregator.set_containers(&[]);
-    assert!(aggregator.snapshot().services.is_empty(), "it never counted anything");
+    assert!(
+        aggregator.snapshot().services.is_empty(),
+        "it never counted anything"
+    );
 }
 
 #[test]
@@ -118,7 +161,11 @@ fn live_window_forgets_after_a_minute_and_totals_do_not() {
         let finished = f64::from(second) + 0.5;
         aggregator.record(request("/fast", 200, finished, MS), &api, ANCHOR);
         let figures = aggregator.snapshot().service("api").unwrap().window;
-        assert_eq!(figures.n_requests, u64::from(second), "in the window at {second}");
+        assert_eq!(
+            figures.n_requests,
+            u64::from(second),
+            "in the window at {second}"
+        );
         assert_eq!(figures.max, Some(MS * 2_000));
         assert_eq!(figures.p99.map(|p99| p99 > MS * 1_900), Some(true));
         aggregator.tick(at(f64::from(second) + 1.0));
@@ -129,7 +176,10 @@ fn live_window_forgets_after_a_minute_and_totals_do_not() {
     assert_eq!((service.window.n_requests, service.window.rate), (60, 1.0));
     assert_eq!(service.window.max, Some(MS), "the slow one left the window");
     assert_eq!(service.routes.len(), 1);
-    assert_eq!(service.sparkline, [1.0; 6], "requests a second by ten seconds");
+    assert_eq!(
+        service.sparkline, [1.0; 6],
+        "requests a second by ten seconds"
+    );
     assert_eq!(service.last_request, Some(at(60.5)));
     assert_eq!(total(&aggregator, "api", "/slow", Some(200)), 1);
     aggregator.tick(at(500.0));
@@ -173,8 +223,14 @@ fn outcomes_and_completeness_are_counted_as_they_were() {
     let rollups = aggregator.tick(at(1.0));
     assert_eq!(rollups.len(), 5, "a series an outcome");
     let figures = aggregator.snapshot().service("api").unwrap().window;
-    assert_eq!((figures.n_requests, figures.n_errors, figures.n_incomplete), (5, 3, 2));
-    let unanswered = rollups.iter().find(|r| r.key.outcome == Outcome::Unanswered).unwrap();
+    assert_eq!(
+        (figures.n_requests, figures.n_errors, figures.n_incomplete),
+        (5, 3, 2)
+    );
+    let unanswered = rollups
+        .iter()
+        .find(|r| r.key.outcome == Outcome::Unanswered)
+        .unwrap();
     assert!(unanswered.figures.time_to_first_byte.is_empty());
     assert_eq!(unanswered.figures.duration.count(), 1);
 }
@@ -191,8 +247,16 @@ fn totals_tell_versions_apart_and_count_exactly_by_bucket() {
     }
     let totals = aggregator.totals();
     assert_eq!(totals.series.len(), 2);
-    let newer = totals.series.iter().find(|series| series.http_minor == 1).unwrap();
-    assert_eq!(newer.counters.duration.counts[..3], [1, 1, 0], "5 ms is in the first bucket");
+    let newer = totals
+        .series
+        .iter()
+        .find(|series| series.http_minor == 1)
+        .unwrap();
+    assert_eq!(
+        newer.counters.duration.counts[..3],
+        [1, 1, 0],
+        "5 ms is in the first bucket"
+    );
     assert_eq!(newer.counters.duration.sum_ns, 11_000_000);
     assert_eq!(newer.counters.response_body.sum_bytes, 4_000);
     assert_eq!(totals.containers[0].queue.count(), 3);
@@ -210,10 +274,21 @@ fn counts_of_a_removed_container_stay_for_an_hour() {
     aggregator.set_containers(std::slice::from_ref(&two));
     aggregator.record(request("/a", 200, 1.5, MS), &one, ANCHOR);
     aggregator.tick(at(3_000.0));
-    assert_eq!(aggregator.snapshot().service("api").unwrap().containers.len(), 1);
+    assert_eq!(
+        aggregator
+            .snapshot()
+            .service("api")
+            .unwrap()
+            .containers
+            .len(),
+        1
+    );
     let of_one = |aggregator: &Aggregator| {
         let totals = aggregator.totals();
-        let mut series = totals.series.iter().filter(|s| &*s.key.container == "api-1");
+        let mut series = totals
+            .series
+            .iter()
+            .filter(|s| &*s.key.container == "api-1");
         series.next().map(|s| s.counters.n_requests)
     };
     assert_eq!(of_one(&aggregator), Some(2), "with the late one");
@@ -222,7 +297,11 @@ fn counts_of_a_removed_container_stay_for_an_hour() {
     }
     assert_eq!(of_one(&aggregator), None);
     assert_eq!(aggregator.stats().n_series, 1);
-    assert_eq!(total(&aggregator, "api", "/a", Some(200)), 3, "the service still knows");
+    assert_eq!(
+        total(&aggregator, "api", "/a", Some(200)),
+        3,
+        "the service still knows"
+    );
     aggregator.set_containers(&[]);
     aggregator.tick(at(10_000.0));
     assert!(aggregator.snapshot().services.is_empty());
@@ -241,7 +320,10 @@ fn a_container_that_comes_back_under_its_name_goes_on_counting() {
     aggregator.record(request("/a", 200, 0.6, MS), &new, ANCHOR);
     aggregator.record(request("/a", 200, 0.6, MS), &old, ANCHOR);
     let totals = aggregator.totals();
-    assert_eq!((totals.series.len(), totals.series[0].counters.n_requests), (1, 3));
+    assert_eq!(
+        (totals.series.len(), totals.series[0].counters.n_requests),
+        (1, 3)
+    );
     aggregator.tick(at(1.0));
     assert_eq!(aggregator.snapshot().services[0].containers[0].id, new.id);
 }
@@ -255,8 +337,12 @@ fn renamed_container_counts_under_its_new_name() {
     api.name = "renamed".into();
     aggregator.upsert_container(&api);
     aggregator.record(request("/a", 200, 0.5, MS), &api, ANCHOR);
-    let mut names: Vec<_> =
-        aggregator.totals().series.iter().map(|s| s.key.container.to_string()).collect();
+    let mut names: Vec<_> = aggregator
+        .totals()
+        .series
+        .iter()
+        .map(|s| s.key.container.to_string())
+        .collect();
     names.sort();
     assert_eq!(names, ["api-1", "renamed"]);
     let running = &aggregator.snapshot().services[0].containers;
@@ -281,7 +367,11 @@ fn active_requests_follow_the_watched_cgroups() {
 
 #[test]
 fn hostile_container_cannot_grow_the_series_and_nothing_is_dropped() {
-    let config = Config { max_series: 500, max_series_of_service: 300, ..Config::default() };
+    let config = Config {
+        max_series: 500,
+        max_series_of_service: 300,
+        ..Config::default()
+    };
     let mut aggregator = Aggregator::new(config);
     let (bad, good) = (container("bad", "bad-1"), container("good", "good-1"));
     aggregator.tick(at(0.0));
@@ -296,37 +386,62 @@ fn hostile_container_cannot_grow_the_series_and_nothing_is_dropped() {
         aggregator.record(request("/predict", 200, 0.5, MS), &good, ANCHOR);
     }
     let stats = aggregator.stats();
-    assert!(stats.n_series <= 300 + 256 + 5 + 1, "{} series", stats.n_series);
+    assert!(
+        stats.n_series <= 300 + 256 + 5 + 1,
+        "{} series",
+        stats.n_series
+    );
     assert!(stats.n_requests_overflowed > 2_000);
     let mut all = Figures::default();
     let rollups = aggregator.tick(at(1.0));
-    for rollup in rollups.iter().filter(|rollup| &*rollup.key.service == "bad") {
+    for rollup in rollups
+        .iter()
+        .filter(|rollup| &*rollup.key.service == "bad")
+    {
         all.merge(&rollup.figures);
     }
     assert_eq!(all.n_requests, n_requests);
     assert_eq!(total(&aggregator, "good", "/predict", Some(200)), 10);
     let snapshot = aggregator.snapshot();
     let totals = &snapshot.service("bad").unwrap().totals;
-    assert_eq!(totals.iter().map(|total| total.n_requests).sum::<u64>(), n_requests);
+    assert_eq!(
+        totals.iter().map(|total| total.n_requests).sum::<u64>(),
+        n_requests
+    );
     assert!(totals.len() <= 305);
 }
 
 #[test]
 fn recent_requests_are_newest_first_and_bounded() {
-    let config = Config { max_recent_requests: 3, ..Config::default() };
+    let config = Config {
+        max_recent_requests: 3,
+        ..Config::default()
+    };
     let mut aggregator = Aggregator::new(config);
     let api = container("api", "api-1");
     for n in 0..5_u32 {
         let finished = f64::from(n) / 10.0 + 0.1;
-        aggregator.record(request(&format!("/items/{n}"), 200, finished, MS), &api, ANCHOR);
+        aggregator.record(
+            request(&format!("/items/{n}"), 200, finished, MS),
+            &api,
+            ANCHOR,
+        );
     }
     let held: Vec<_> = aggregator.recent().cloned().collect();
-    assert_eq!(held.iter().map(|request| request.number).collect::<Vec<_>>(), [5, 4, 3]);
+    assert_eq!(
+        held.iter()
+            .map(|request| request.number)
+            .collect::<Vec<_>>(),
+        [5, 4, 3]
+    );
     assert_eq!(held[0].record.path, "/items/4");
     assert_eq!(&*held[0].route, "/items/{id}");
     assert_eq!(held[0].finished, at(0.5));
     aggregator.record(request("/last", 200, 0.9, MS), &api, ANCHOR);
-    assert_eq!(held[2].record.path, "/items/2", "what a reader holds does not change");
+    assert_eq!(
+        held[2].record.path, "/items/2",
+        "what a reader holds does not change"
+    );
     assert_eq!(aggregator.recent().next().unwrap().record.path, "/last");
 }
 

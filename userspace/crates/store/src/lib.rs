@@ -1,1 +1,119 @@
-//! Stub.
+//! History in DuckDB: one thread writes rollups, readers answer questions.
+//!
+//! It does not know how requests are counted, nor who asks. What it is given
+//! never waits for the disk: a bounded queue stands between, and what does not
+//! fit is counted.
+//!
+//! Invariants:
+//! - A rollup is in the file once: batches carry a number, the last one
+//!   written is in the same transaction, and what moves to a wider tier leaves
+//!   its old one in the same transaction.
+//! - Percentiles are those of merged histograms, over any range and series.
+//! - A file that cannot be used is never deleted or overwritten: it is refused,
+//!   or moved aside under a name with the time.
+//! - While the disk refuses, writing is tried again every second, and resumes
+//!   by itself.
+#![forbid(unsafe_code)]
+
+mod open;
+mod probe;
+mod query;
+mod reader;
+mod rows;
+mod schema;
+mod shared;
+mod tiers;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use open::OpenError;
+pub use probe::{ProbeCommand, probe_open};
+pub use query::{
+    GroupBy, MAX_SERIES, MAX_STEPS, Metric, Query, QueryError, QueryResult, QuerySeries,
+    ServiceOverview, Stat, Unit,
+};
+pub use reader::Reader;
+pub use schema::SCHEMA_VERSION;
+pub use shared::Stats;
+pub use tiers::Retention;
+pub use writer::Writer;
+
+use crate::shared::Shared;
+use crate::writer::WorkerConfig;
+
+/// How history is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The database file; its directory is made if there is none.
+    pub path: PathBuf,
+    /// Memory DuckDB may use, for reading and writing together.
+    pub memory_limit_bytes: u64,
+    /// Threads DuckDB may use.
+    pub threads: u32,
+    /// Batches of rollups that may wait for the writing thread.
+    pub queue: usize,
+    /// How long rollups are kept.
+    pub retention: Retention,
+    /// How to open a file in a child process first; `None` opens it in this
+    /// process at once, which a badly damaged file can end.
+    pub probe: Option<ProbeCommand>,
+}
+
+impl StoreConfig {
+    /// The defaults for a database at `path`, without a child process.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            memory_limit_bytes: 64 << 20,
+            threads: 1,
+            queue: 64,
+            retention: Retention::default(),
+            probe: None,
+        }
+    }
+}
+
+/// History.
+#[derive(Debug)]
+pub struct Store;
+
+impl Store {
+    /// Opens the database, or begins a new one, and starts the writing thread.
+    /// Blocks while a log is read back.
+    ///
+    /// # Errors
+    /// The place cannot be written, another process has the file, or the file
+    /// is not ours or of a later version; nothing was changed then.
+    pub fn open(config: StoreConfig) -> Result<(Writer, Reader), OpenError> {
+        let StoreConfig {
+            path,
+            memory_limit_bytes,
+            threads,
+            queue,
+            retention,
+            probe,
+        } = config;
+        let opened = open::open(&path, memory_limit_bytes, threads, probe.as_ref())?;
+        let refused = |reason: String| OpenError::Refused {
+            path: path.clone(),
+            reason,
+        };
+        let shared = Arc::new(Shared::new(path.clone(), opened.notice));
+        shared
+            .open_readers(&opened.connection)
+            .map_err(|error| refused(error.to_string()))?;
+        let worker = WorkerConfig {
+            path: path.clone(),
+            memory_limit_bytes,
+            threads,
+            queue,
+            retention,
+        };
+        let writer = Writer::start(opened.connection, worker, Arc::clone(&shared))
+            .map_err(|error| refused(error.to_string()))?;
+        Ok((writer, Reader { shared }))
+    }
+}

@@ -9,8 +9,10 @@ use modeltap_core::time::{MonotonicNs, TimeAnchor, UnixNs};
 
 /// The monotonic zero is this second of wall time.
 pub const EPOCH: u64 = 1_700_000_000;
-pub const ANCHOR: TimeAnchor =
-    TimeAnchor { monotonic: MonotonicNs(0), unix: UnixNs(EPOCH * 1_000_000_000) };
+pub const ANCHOR: TimeAnchor = TimeAnchor {
+    monotonic: MonotonicNs(0),
+    unix: UnixNs(EPOCH * 1_000_000_000),
+};
 
 pub fn at(seconds: f64) -> UnixNs {
     UnixNs(EPOCH * 1_000_000_000 + (seconds * 1e9) as u64)
@@ -34,7 +36,10 @@ pub fn request(path: &str, status: u16, finished: f64, duration: Duration) -> Re
     let end = MonotonicNs((finished * 1e9) as u64);
     let start = MonotonicNs(end.0.saturating_sub(duration.as_nanos() as u64));
     RequestRecord {
-        connection: ConnectionId { socket: 1, opened: MonotonicNs(0) },
+        connection: ConnectionId {
+            socket: 1,
+            opened: MonotonicNs(0),
+        },
         sequence: 0,
         cgroup: CgroupId(1),
         peer: "10.0.0.2:50000".parse().expect("an address"),

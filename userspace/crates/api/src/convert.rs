@@ -1,0 +1,306 @@
+//! The only translation between the daemon's types and the wire's.
+
+use std::time::Duration;
+
+use modeltap_api_types as wire;
+use modeltap_core::container::DockerState;
+use modeltap_core::record::Method;
+use modeltap_metrics::{
+    FinishedRequest, LiveSnapshot, RouteSnapshot, SecondFigures, ServiceSnapshot, WindowFigures,
+};
+
+use modeltap_store::{Metric, Query, QueryResult, Stat};
+
+use crate::state::DaemonState;
+
+/// Share of failed requests from which a service is critical.
+const CRITICAL_ERROR_RATE: f64 = 0.05;
+/// Share of failed requests from which a service is in warning.
+const WARNING_ERROR_RATE: f64 = 0.01;
+
+/// Totals of a service are told in full or left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Totals {
+    /// Told.
+    Included,
+    /// Left out, as in live messages.
+    Omitted,
+}
+
+/// The daemon's state.
+pub fn status(state: &DaemonState) -> wire::Status {
+    let counts = &state.accounting;
+    let (docker, reason) = match &state.docker {
+        DockerState::Connecting => (wire::DockerState::Connecting, None),
+        DockerState::Connected => (wire::DockerState::Connected, None),
+        DockerState::Unreachable { reason } => {
+            (wire::DockerState::Unreachable, Some(reason.clone()))
+        }
+    };
+    wire::Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: state.kernel.clone(),
+        started_unix_ms: state.started.millis(),
+        uptime_seconds: state.at.0.saturating_sub(state.started.0) as f64 / 1e9,
+        probes: wire::ProbesStatus {
+            attached: state.n_programs > 0,
+            n_programs: state.n_programs,
+            n_connections: state.n_connections,
+        },
+        capture: wire::CaptureStatus {
+            events_observed: counts.events_observed,
+            events_captured: counts.events_captured(),
+            events_lost: counts.events_lost,
+            events_dropped: counts.events_dropped,
+            events_undecoded: counts.events_undecoded,
+            bytes_observed: counts.bytes_observed,
+            bytes_parsed: counts.bytes_parsed,
+            bytes_skipped: counts.bytes_skipped,
+            bytes_truncated: counts.bytes_truncated,
+            bytes_lost: counts.bytes_lost,
+            bytes_dropped: counts.bytes_dropped,
+            connections_untracked: counts.connections_untracked,
+            requests_complete: counts.requests_complete,
+            requests_incomplete: counts.requests_incomplete,
+        },
+        store: wire::StoreStatus {
+            ok: state.store.error.is_none(),
+            error: state.store.error.clone(),
+            path: state.store.path.display().to_string(),
+            size_bytes: state.store.size_bytes,
+            rollups_written: state.store.rollups_written,
+            rollups_dropped: state.store.rollups_dropped,
+            notice: state.store.notice.clone(),
+        },
+        docker: wire::DockerStatus {
+            state: docker,
+            reason,
+            n_containers: state.n_containers,
+            n_excluded: state.n_excluded,
+        },
+        process: wire::ProcessStatus {
+            cpu_cores: state.cpu_cores,
+            memory_bytes: state.memory_bytes,
+        },
+    }
+}
+
+/// Every service over the window.
+pub fn services(live: &LiveSnapshot) -> wire::Services {
+    wire::Services {
+        at_unix_ms: live.at.millis(),
+        window_seconds: window_seconds(live),
+        services: live
+            .services
+            .iter()
+            .map(|found| service(found, Totals::Included))
+            .collect(),
+    }
+}
+
+/// One service over the window.
+pub fn service(service: &ServiceSnapshot, totals: Totals) -> wire::Service {
+    wire::Service {
+        name: service.name.to_string(),
+        project: service.project.clone(),
+        containers: service
+            .containers
+            .iter()
+            .map(|container| wire::ServiceContainer {
+                id: container.id.short().to_owned(),
+                name: container.name.clone(),
+                image: container.image.clone(),
+            })
+            .collect(),
+        health: health(&service.window),
+        window: figures(&service.window),
+        totals: match totals {
+            Totals::Omitted => Vec::new(),
+            Totals::Included => service
+                .totals
+                .iter()
+                .map(|total| wire::RouteTotal {
+                    route: total.route.to_string(),
+                    method: method(total.method),
+                    status: total.status,
+                    outcome: total.outcome.as_str().to_owned(),
+                    n_requests: total.n_requests,
+                })
+                .collect(),
+        },
+        sparkline: service.sparkline.clone(),
+        last_request_unix_ms: service.last_request.map(|at| at.millis()),
+        n_active: service.n_active,
+    }
+}
+
+/// The routes of a service over the window.
+pub fn routes(live: &LiveSnapshot, service: &ServiceSnapshot) -> wire::Routes {
+    wire::Routes {
+        service: service.name.to_string(),
+        at_unix_ms: live.at.millis(),
+        window_seconds: window_seconds(live),
+        routes: service.routes.iter().map(route).collect(),
+    }
+}
+
+/// The body of a live message, with every service.
+pub fn live(live: &LiveSnapshot, daemon: &DaemonState) -> wire::Live {
+    wire::Live {
+        status: status(daemon),
+        services: live
+            .services
+            .iter()
+            .map(|found| service(found, Totals::Omitted))
+            .collect(),
+        names: live
+            .services
+            .iter()
+            .map(|found| found.name.to_string())
+            .collect(),
+        seconds: live
+            .services
+            .iter()
+            .filter_map(|found| Some(second(&found.name, found.second.as_ref()?)))
+            .collect(),
+        at_unix_ms: live.at.millis(),
+        window_seconds: window_seconds(live),
+    }
+}
+
+/// The answer of history.
+pub fn query_result(query: &Query, result: QueryResult) -> wire::QueryResult {
+    wire::QueryResult {
+        metric: metric(query.metric).to_owned(),
+        stat: stat(query.stat).to_owned(),
+        unit: result.unit.as_str().to_owned(),
+        from_unix_ms: result.from.millis(),
+        step_seconds: u32::try_from(result.step.as_secs()).unwrap_or(u32::MAX),
+        series: result
+            .series
+            .into_iter()
+            .map(|series| wire::QuerySeries {
+                name: series.name,
+                values: series.values,
+            })
+            .collect(),
+        n_incomplete: result.n_incomplete,
+        n_requests: result.n_requests,
+    }
+}
+
+/// One finished request.
+pub fn request(finished: &FinishedRequest) -> wire::Request {
+    let record = &finished.record;
+    let timings = &record.timings;
+    wire::Request {
+        service: finished.service.to_string(),
+        container: finished.container.to_string(),
+        method: method(record.method),
+        route: finished.route.to_string(),
+        status: record.status,
+        outcome: record.outcome.as_str().to_owned(),
+        completeness: record.completeness.as_str().to_owned(),
+        streamed: record.streamed,
+        peer_address: record.peer.ip().to_string(),
+        peer_port: record.peer.port(),
+        local_port: record.local.port(),
+        connection: format!(
+            "{:x}-{:x}",
+            record.connection.socket, record.connection.opened.0
+        ),
+        sequence: record.sequence,
+        started_unix_ms: finished.started.millis(),
+        started_monotonic_ns: timings.request_start.0,
+        ended_monotonic_ns: timings.response_end.unwrap_or(timings.finished).0,
+        duration: timings.duration().as_secs_f64(),
+        ttfb: seconds(timings.time_to_first_byte()),
+        queue: seconds(timings.queue()),
+        stream: seconds(timings.stream()),
+        request_body_bytes: record.request_body_bytes,
+        response_body_bytes: record.response_body_bytes,
+    }
+}
+
+fn metric(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Requests => "requests",
+        Metric::Errors => "errors",
+        Metric::Duration => "duration",
+        Metric::TimeToFirstByte => "ttfb",
+    }
+}
+
+fn stat(stat: Stat) -> &'static str {
+    match stat {
+        Stat::Rate => "rate",
+        Stat::Count => "count",
+        Stat::Quantile(q) if q <= 0.5 => "p50",
+        Stat::Quantile(q) if q <= 0.9 => "p90",
+        Stat::Quantile(q) if q <= 0.95 => "p95",
+        Stat::Quantile(q) if q <= 0.99 => "p99",
+        Stat::Quantile(_) => "p999",
+        Stat::Max => "max",
+        Stat::Avg => "avg",
+    }
+}
+
+fn route(route: &RouteSnapshot) -> wire::Route {
+    wire::Route {
+        route: route.route.to_string(),
+        method: method(route.method),
+        window: figures(&route.window),
+        by_status: route
+            .by_status
+            .iter()
+            .map(|&(status, n_requests)| wire::StatusCount { status, n_requests })
+            .collect(),
+        time_share: route.time_share,
+    }
+}
+
+fn second(service: &str, second: &SecondFigures) -> wire::Second {
+    wire::Second {
+        service: service.to_owned(),
+        at_unix_ms: second.at.millis(),
+        figures: figures(&second.figures),
+        by_status_class: second.by_status_class,
+    }
+}
+
+fn figures(figures: &WindowFigures) -> wire::WindowFigures {
+    wire::WindowFigures {
+        n_requests: figures.n_requests,
+        n_errors: figures.n_errors,
+        n_incomplete: figures.n_incomplete,
+        rate: figures.rate,
+        error_rate: figures.error_rate(),
+        p50: seconds(figures.p50),
+        p95: seconds(figures.p95),
+        p99: seconds(figures.p99),
+        max: seconds(figures.max),
+        ttfb_p50: seconds(figures.ttfb_p50),
+        ttfb_p95: seconds(figures.ttfb_p95),
+    }
+}
+
+fn health(figures: &WindowFigures) -> wire::Health {
+    match figures.error_rate() {
+        None => wire::Health::Idle,
+        Some(rate) if rate >= CRITICAL_ERROR_RATE => wire::Health::Critical,
+        Some(rate) if rate >= WARNING_ERROR_RATE => wire::Health::Warning,
+        Some(_) => wire::Health::Ok,
+    }
+}
+
+fn method(method: Option<Method>) -> Option<String> {
+    method.map(|method| method.as_str().to_owned())
+}
+
+fn seconds(duration: Option<Duration>) -> Option<f64> {
+    duration.map(|duration| duration.as_secs_f64())
+}
+
+fn window_seconds(live: &LiveSnapshot) -> u32 {
+    u32::try_from(live.window.as_secs()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,83 @@
+//! Errors as problem documents (RFC 9457).
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use modeltap_api_types::Problem;
+use modeltap_store::QueryError;
+use thiserror::Error;
+
+/// Why a request could not be answered.
+#[derive(Debug, Error)]
+pub enum ApiError {
+    /// A parameter has no meaning; what would be right.
+    #[error("{0}")]
+    BadRequest(String),
+    /// The host, origin or credentials are not accepted.
+    #[error("{0}")]
+    Forbidden(String),
+    /// A token is needed.
+    #[error(
+        "this API asks for a token: send it as `Authorization: Bearer TOKEN`, or as the password of any user"
+    )]
+    Unauthorized,
+    /// There is no such thing.
+    #[error("{0}")]
+    NotFound(String),
+    /// A part of the daemon is away.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The history could not be read.
+    #[error("the history could not be read: {0}")]
+    Store(String),
+}
+
+impl ApiError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Invalid(detail) => Self::BadRequest(detail),
+            QueryError::Unavailable | QueryError::TooSlow(_) => {
+                Self::Unavailable(error.to_string())
+            }
+            QueryError::Database(source) => Self::Store(source.to_string()),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let problem = Problem {
+            kind: "about:blank".to_owned(),
+            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: status.as_u16(),
+            detail: self.to_string(),
+        };
+        let mut response = (status, Json(problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Basic realm=\"modeltap\""),
+            );
+        }
+        response
+    }
+}

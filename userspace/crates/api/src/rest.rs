@@ -1,0 +1,153 @@
+//! The handlers of the REST API.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use modeltap_api_types as wire;
+use modeltap_metrics::FinishedRequest;
+use tokio::sync::oneshot;
+
+use crate::convert::{self, Totals};
+use crate::error::ApiError;
+use crate::query::{QueryParameters, RequestFilter, RequestParameters};
+use crate::state::{Ask, Sources};
+
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const NDJSON: &str = "application/x-ndjson";
+
+/// The process answers.
+pub async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// The probes are attached and history is written.
+pub async fn readyz(State(sources): State<Sources>) -> Result<&'static str, ApiError> {
+    let daemon = sources.daemon.borrow().clone();
+    if daemon.n_programs == 0 {
+        return Err(ApiError::Unavailable(
+            "the probes are not attached".to_owned(),
+        ));
+    }
+    match &daemon.store.error {
+        Some(error) => Err(ApiError::Unavailable(format!(
+            "history is not written: {error}"
+        ))),
+        None => Ok("ready\n"),
+    }
+}
+
+/// Prometheus' text.
+pub async fn metrics(State(sources): State<Sources>) -> Result<Response, ApiError> {
+    let text = ask(&sources, Ask::Metrics).await?;
+    Ok(([(header::CONTENT_TYPE, TEXT)], text).into_response())
+}
+
+/// The daemon's state.
+pub async fn status(State(sources): State<Sources>) -> Json<wire::Status> {
+    Json(convert::status(&sources.daemon.borrow()))
+}
+
+/// Every service over the live window.
+pub async fn services(State(sources): State<Sources>) -> Json<wire::Services> {
+    Json(convert::services(&sources.live.borrow()))
+}
+
+/// One service over the live window.
+pub async fn service(
+    State(sources): State<Sources>,
+    Path(name): Path<String>,
+) -> Result<Json<wire::Service>, ApiError> {
+    let live = sources.live.borrow().clone();
+    let service = live.service(&name).ok_or_else(|| unknown_service(&name))?;
+    Ok(Json(convert::service(service, Totals::Included)))
+}
+
+/// The routes of one service over the live window.
+pub async fn routes(
+    State(sources): State<Sources>,
+    Path(name): Path<String>,
+) -> Result<Json<wire::Routes>, ApiError> {
+    let live = sources.live.borrow().clone();
+    let service = live.service(&name).ok_or_else(|| unknown_service(&name))?;
+    Ok(Json(convert::routes(&live, service)))
+}
+
+/// Recent single requests, newest first.
+pub async fn requests(
+    State(sources): State<Sources>,
+    parameters: Result<Query<RequestParameters>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let Query(parameters) = parameters.map_err(|error| ApiError::BadRequest(error.body_text()))?;
+    let filter = RequestFilter::try_from(parameters)?;
+    let requests: Vec<wire::Request> = recent(&sources)
+        .await?
+        .iter()
+        .filter(|request| filter.admits(request))
+        .take(filter.limit)
+        .map(|request| convert::request(request))
+        .collect();
+    let wants_lines = headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains(NDJSON));
+    if !wants_lines {
+        return Ok(Json(wire::Requests { requests }).into_response());
+    }
+    let mut lines = String::new();
+    for request in &requests {
+        if let Ok(line) = serde_json::to_string(request) {
+            lines.push_str(&line);
+            lines.push('\n');
+        }
+    }
+    Ok(([(header::CONTENT_TYPE, NDJSON)], Body::from(lines)).into_response())
+}
+
+/// Time series of history.
+pub async fn query(
+    State(sources): State<Sources>,
+    parameters: Result<Query<QueryParameters>, QueryRejection>,
+) -> Result<Json<wire::QueryResult>, ApiError> {
+    let Query(parameters) = parameters.map_err(|error| ApiError::BadRequest(error.body_text()))?;
+    let now = jiff::Timestamp::now();
+    let query = parameters.parse(u64::try_from(now.as_millisecond()).unwrap_or(0))?;
+    let history = sources
+        .history
+        .clone()
+        .ok_or_else(|| ApiError::Unavailable("there is no history in a replay".to_owned()))?;
+    // DuckDB blocks; the threads of the runtime must not.
+    let asked = query.clone();
+    let result = tokio::task::spawn_blocking(move || history.query(&asked))
+        .await
+        .map_err(|error| ApiError::Store(error.to_string()))??;
+    Ok(Json(convert::query_result(&query, result)))
+}
+
+/// The requests that finished last, newest first.
+pub async fn recent(sources: &Sources) -> Result<Vec<Arc<FinishedRequest>>, ApiError> {
+    ask(sources, Ask::Recent).await
+}
+
+async fn ask<T>(
+    sources: &Sources,
+    question: impl FnOnce(oneshot::Sender<T>) -> Ask,
+) -> Result<T, ApiError> {
+    let (sender, receiver) = oneshot::channel();
+    let away = || ApiError::Unavailable("the daemon is ending".to_owned());
+    sources
+        .asks
+        .send(question(sender))
+        .await
+        .map_err(|_| away())?;
+    receiver.await.map_err(|_| away())
+}
+
+fn unknown_service(name: &str) -> ApiError {
+    ApiError::NotFound(format!("no service has the name {name:?}"))
+}

@@ -1,0 +1,107 @@
+//! Binds, routes and serves.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware;
+use axum::routing::get;
+use thiserror::Error;
+use tokio::net::TcpListener;
+
+use crate::guard::{self, Access};
+use crate::state::Sources;
+use crate::{rest, ui, ws};
+
+/// Why the API cannot be served.
+#[derive(Debug, Error)]
+pub enum BindError {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}: choose another address with --listen")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Reachable from other hosts, but open to everyone.
+    #[error("listening on {address} needs a token: set MODELTAP_TOKEN, or listen on 127.0.0.1")]
+    NoToken {
+        /// The address asked for.
+        address: SocketAddr,
+    },
+}
+
+/// A bound listener that does not answer yet.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    access: Access,
+}
+
+impl Server {
+    /// Binds. An address that other hosts reach needs a token.
+    ///
+    /// # Errors
+    /// The address is taken, not ours, or open without a token.
+    pub async fn bind(address: SocketAddr, access: Access) -> Result<Self, BindError> {
+        if !address.ip().is_loopback() && access.token.is_none() {
+            return Err(BindError::NoToken { address });
+        }
+        let failed = |source| BindError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self {
+            listener,
+            address,
+            access,
+        })
+    }
+
+    /// The address it is bound to.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop` is ready; then open WebSockets are closed by their
+    /// own tasks.
+    ///
+    /// # Errors
+    /// The listener broke.
+    pub async fn serve(
+        self,
+        sources: Sources,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        let router = router(sources, self.access);
+        axum::serve(self.listener, router)
+            .with_graceful_shutdown(stop)
+            .await
+    }
+}
+
+/// Every route.
+pub fn router(sources: Sources, access: Access) -> Router {
+    let api = Router::new()
+        .route("/status", get(rest::status))
+        .route("/services", get(rest::services))
+        .route("/services/{service}", get(rest::service))
+        .route("/services/{service}/routes", get(rest::routes))
+        .route("/query", get(rest::query))
+        .route("/requests", get(rest::requests))
+        .route("/live", get(ws::live));
+    Router::new()
+        .route("/healthz", get(rest::healthz))
+        .route("/readyz", get(rest::readyz))
+        .route("/metrics", get(rest::metrics))
+        .nest("/api/v1", api)
+        .fallback(ui::serve)
+        .layer(middleware::from_fn_with_state(
+            Arc::new(access),
+            guard::check,
+        ))
+        .with_state(sources)
+}

@@ -1,0 +1,133 @@
+//! Rollups as columns.
+
+use std::sync::Arc;
+
+use duckdb::arrow::array::{
+    ArrayRef, BinaryBuilder, RecordBatch, StringBuilder, TimestampMicrosecondArray, UInt16Builder,
+    UInt64Array,
+};
+use duckdb::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use modeltap_core::record::Method;
+use modeltap_core::rollup::{Figures, Rollup};
+use modeltap_core::time::UnixNs;
+
+use crate::schema::COLUMNS;
+
+/// The name of a row within its tier.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct RowKey {
+    pub(crate) service: Arc<str>,
+    pub(crate) route: Arc<str>,
+    pub(crate) container: Arc<str>,
+    pub(crate) method: Option<Arc<str>>,
+    pub(crate) status: Option<u16>,
+    pub(crate) outcome: Arc<str>,
+    /// Microseconds of Unix time.
+    pub(crate) start_us: i64,
+}
+
+/// Columns of a tier being filled.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    start: Vec<i64>,
+    service: StringBuilder,
+    container: StringBuilder,
+    route: StringBuilder,
+    method: StringBuilder,
+    status: UInt16Builder,
+    outcome: StringBuilder,
+    n_requests: Vec<u64>,
+    n_errors: Vec<u64>,
+    n_incomplete: Vec<u64>,
+    duration_sum_ns: Vec<u64>,
+    duration_max_ns: Vec<u64>,
+    request_body_bytes: Vec<u64>,
+    response_body_bytes: Vec<u64>,
+    duration: BinaryBuilder,
+    ttfb: BinaryBuilder,
+}
+
+/// Microseconds of Unix time, as DuckDB's TIMESTAMP has them.
+pub(crate) fn micros(at: UnixNs) -> i64 {
+    i64::try_from(at.0 / 1_000).expect("u64 nanoseconds fit in i64 microseconds")
+}
+
+impl Rows {
+    /// Adds a rollup.
+    pub(crate) fn push_rollup(&mut self, rollup: &Rollup) {
+        let key = &rollup.key;
+        self.start.push(micros(rollup.start));
+        self.service.append_value(&key.service);
+        self.container.append_value(&key.container);
+        self.route.append_value(&key.route);
+        self.method.append_option(key.method.map(Method::as_str));
+        self.status.append_option(key.status);
+        self.outcome.append_value(key.outcome.as_str());
+        self.push_figures(&rollup.figures);
+    }
+
+    /// Adds a row that was merged from others.
+    pub(crate) fn push_row(&mut self, key: &RowKey, figures: &Figures) {
+        self.start.push(key.start_us);
+        self.service.append_value(&key.service);
+        self.container.append_value(&key.container);
+        self.route.append_value(&key.route);
+        self.method.append_option(key.method.as_deref());
+        self.status.append_option(key.status);
+        self.outcome.append_value(&key.outcome);
+        self.push_figures(figures);
+    }
+
+    fn push_figures(&mut self, figures: &Figures) {
+        self.n_requests.push(figures.n_requests);
+        self.n_errors.push(figures.n_errors);
+        self.n_incomplete.push(figures.n_incomplete);
+        self.duration_sum_ns.push(figures.duration_sum_ns);
+        self.duration_max_ns.push(figures.duration_max_ns);
+        self.request_body_bytes.push(figures.request_body_bytes);
+        self.response_body_bytes.push(figures.response_body_bytes);
+        self.duration.append_value(figures.duration.encode());
+        self.ttfb.append_value(figures.time_to_first_byte.encode());
+    }
+
+    /// The columns, in the order of the tables.
+    pub(crate) fn finish(mut self) -> RecordBatch {
+        let n = |values: Vec<u64>| Arc::new(UInt64Array::from(values)) as ArrayRef;
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(TimestampMicrosecondArray::from(self.start)),
+            Arc::new(self.service.finish()),
+            Arc::new(self.container.finish()),
+            Arc::new(self.route.finish()),
+            Arc::new(self.method.finish()),
+            Arc::new(self.status.finish()),
+            Arc::new(self.outcome.finish()),
+            n(self.n_requests),
+            n(self.n_errors),
+            n(self.n_incomplete),
+            n(self.duration_sum_ns),
+            n(self.duration_max_ns),
+            n(self.request_body_bytes),
+            n(self.response_body_bytes),
+            Arc::new(self.duration.finish()),
+            Arc::new(self.ttfb.finish()),
+        ];
+        RecordBatch::try_new(schema(), columns).expect("columns are of the schema's types")
+    }
+}
+
+fn schema() -> SchemaRef {
+    let fields: Vec<Field> = COLUMNS
+        .iter()
+        .map(|&name| {
+            let kind = match name {
+                "start" => DataType::Timestamp(TimeUnit::Microsecond, None),
+                "status" => DataType::UInt16,
+                "duration" | "ttfb" => DataType::Binary,
+                "service" | "container" | "route" | "method" | "outcome" => DataType::Utf8,
+                _ => DataType::UInt64,
+            };
+            Field::new(name, kind, matches!(name, "method" | "status"))
+        })
+        .collect();
+    Arc::new(Schema::new(fields))
+}

@@ -1,0 +1,186 @@
+//! Tables, their version, and the connections to them.
+
+use std::path::Path;
+
+use duckdb::{AccessMode, Config, Connection};
+use thiserror::Error;
+
+/// A table of rollups of one width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tier {
+    /// The table's name.
+    pub(crate) table: &'static str,
+    /// Length of its windows, in seconds.
+    pub(crate) width_seconds: u64,
+}
+
+/// Tiers from the newest to the oldest. A request is in one row of one tier:
+/// what moves to the next is deleted in the same transaction.
+pub(crate) const TIERS: [Tier; 3] = [
+    Tier {
+        table: "rollups_1s",
+        width_seconds: 1,
+    },
+    Tier {
+        table: "rollups_10s",
+        width_seconds: 10,
+    },
+    Tier {
+        table: "rollups_60s",
+        width_seconds: 60,
+    },
+];
+
+/// The columns of a tier, in order.
+pub(crate) const COLUMNS: [&str; 16] = [
+    "start",
+    "service",
+    "container",
+    "route",
+    "method",
+    "status",
+    "outcome",
+    "n_requests",
+    "n_errors",
+    "n_incomplete",
+    "duration_sum_ns",
+    "duration_max_ns",
+    "request_body_bytes",
+    "response_body_bytes",
+    "duration",
+    "ttfb",
+];
+
+/// Log beyond which DuckDB writes a checkpoint: far below the memory limit,
+/// because a log that does not fit cannot be read again at the next start.
+const CHECKPOINT_THRESHOLD: &str = "8MiB";
+
+/// Each brings the schema from its index to the next version.
+const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+
+/// The schema version this program writes.
+pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
+
+/// Why a database that opens cannot be used.
+#[derive(Debug, Error)]
+pub(crate) enum SchemaError {
+    /// Written by a later program.
+    #[error("its schema has version {0:?}")]
+    Newer(u32),
+    /// A DuckDB database of somebody else's.
+    #[error("it holds other tables")]
+    Foreign,
+    /// DuckDB refuses.
+    #[error(transparent)]
+    Database(#[from] duckdb::Error),
+}
+
+/// Opens the file, which is made if there is none.
+pub(crate) fn connect(
+    path: &Path,
+    memory_limit_bytes: u64,
+    threads: u32,
+) -> duckdb::Result<Connection> {
+    let config = Config::default()
+        .access_mode(AccessMode::ReadWrite)?
+        .max_memory(&format!("{}KiB", memory_limit_bytes / 1024))?
+        .threads(i64::from(threads.max(1)))?
+        .enable_autoload_extension(false)?
+        .with("allow_community_extensions", "false")?
+        .with("checkpoint_threshold", CHECKPOINT_THRESHOLD)?;
+    Connection::open_with_flags(path, config)
+}
+
+/// The version of the schema in a database; zero where there is nothing yet.
+pub(crate) fn version(connection: &Connection) -> Result<u32, SchemaError> {
+    let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let ours = count(
+        "SELECT count(*) FROM duckdb_tables() \
+         WHERE database_name = current_database() AND table_name = 'modeltap_schema'",
+    )?;
+    if ours == 0 {
+        let others =
+            count("SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database()")?;
+        return if others == 0 {
+            Ok(0)
+        } else {
+            Err(SchemaError::Foreign)
+        };
+    }
+    let version = connection.query_row(
+        "SELECT coalesce(max(version), 0) FROM modeltap_schema",
+        [],
+        |row| row.get(0),
+    )?;
+    if version > SCHEMA_VERSION {
+        Err(SchemaError::Newer(version))
+    } else {
+        Ok(version)
+    }
+}
+
+/// Brings the schema to [`SCHEMA_VERSION`], each step whole or not at all.
+pub(crate) fn migrate(connection: &mut Connection) -> Result<(), SchemaError> {
+    let from = version(connection)?;
+    for (step, sql) in (0_u32..).zip(MIGRATIONS).skip(from as usize) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(sql)?;
+        transaction.execute(
+            "INSERT INTO modeltap_schema VALUES (?, now() AT TIME ZONE 'UTC')",
+            [step + 1],
+        )?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiers_have_the_columns_in_order() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection).unwrap();
+        for tier in TIERS {
+            let names: Vec<String> = connection
+                .prepare(
+                    "SELECT column_name FROM duckdb_columns() WHERE table_name = ? \
+                     ORDER BY column_index",
+                )
+                .unwrap()
+                .query_map([tier.table], |row| row.get(0))
+                .unwrap()
+                .collect::<Result<_, _>>()
+                .unwrap();
+            assert_eq!(names, COLUMNS);
+        }
+    }
+
+    #[test]
+    fn migrating_twice_changes_nothing() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        assert_eq!(version(&connection).unwrap(), 0);
+        migrate(&mut connection).unwrap();
+        migrate(&mut connection).unwrap();
+        assert_eq!(version(&connection).unwrap(), SCHEMA_VERSION);
+    }
+
+    #[test]
+    fn other_schemas_are_told_apart() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch("CREATE TABLE theirs (a INTEGER)")
+            .unwrap();
+        assert!(matches!(version(&connection), Err(SchemaError::Foreign)));
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection).unwrap();
+        connection
+            .execute_batch("INSERT INTO modeltap_schema VALUES (99, NULL)")
+            .unwrap();
+        assert!(matches!(
+            migrate(&mut connection),
+            Err(SchemaError::Newer(99))
+        ));
+    }
+}

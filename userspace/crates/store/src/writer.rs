@@ -1,0 +1,401 @@
+//! The thread that writes.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use duckdb::arrow::array::RecordBatch;
+use duckdb::{Connection, OptionalExt};
+use modeltap_core::rollup::Rollup;
+use modeltap_core::time::UnixNs;
+use tracing::{error, info, warn};
+
+use crate::rows::Rows;
+use crate::schema::{TIERS, connect};
+use crate::shared::{Shared, Stats};
+use crate::tiers::{Aging, Retention, Step};
+
+/// Rollups kept while the disk refuses them; the oldest give way. 20,000 are
+/// some 4 MB, and three minutes of 100 busy series.
+const MAX_PENDING_ROLLUPS: usize = 20_000;
+/// Time between attempts while writing fails.
+const RETRY: Duration = Duration::from_secs(1);
+/// Time between looks for what has aged, while there is nothing to do.
+const AGING: Duration = Duration::from_secs(10);
+/// Rest between two steps of aging, so that a backlog takes a part of a core.
+const AGING_REST: Duration = Duration::from_millis(200);
+/// Longest a stop waits for what is queued.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// What the thread needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct WorkerConfig {
+    pub(crate) path: PathBuf,
+    pub(crate) memory_limit_bytes: u64,
+    pub(crate) threads: u32,
+    pub(crate) queue: usize,
+    pub(crate) retention: Retention,
+}
+
+enum Message {
+    Rollups(Vec<Rollup>),
+    Flush(SyncSender<()>),
+}
+
+/// The door to the writing thread. When the last one is dropped the thread
+/// writes what is queued, a checkpoint, and ends.
+#[derive(Debug)]
+pub struct Writer {
+    /// `None` only while it is dropped.
+    inbox: Option<SyncSender<Message>>,
+    thread: Option<JoinHandle<()>>,
+    shared: Arc<Shared>,
+}
+
+impl Writer {
+    pub(crate) fn start(
+        connection: Connection,
+        config: WorkerConfig,
+        shared: Arc<Shared>,
+    ) -> std::io::Result<Self> {
+        let (inbox, messages) = mpsc::sync_channel(config.queue.max(1));
+        let aging = Aging::new(config.retention);
+        let mut worker = Worker {
+            config,
+            shared: Arc::clone(&shared),
+            connection: Some(connection),
+            run: None,
+            next_batch: 1,
+            written_batch: 0,
+            pending: VecDeque::new(),
+            retry_at: None,
+            aging,
+            aging_at: Instant::now(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("store".into())
+            .spawn(move || worker.run(&messages))?;
+        Ok(Self {
+            inbox: Some(inbox),
+            thread: Some(thread),
+            shared,
+        })
+    }
+
+    /// Hands rollups to the writing thread and never waits: where its queue is
+    /// full they are dropped and counted.
+    pub fn append(&self, rollups: Vec<Rollup>) {
+        if rollups.is_empty() {
+            return;
+        }
+        let Some(inbox) = &self.inbox else { return };
+        if let Err(
+            TrySendError::Full(Message::Rollups(lost))
+            | TrySendError::Disconnected(Message::Rollups(lost)),
+        ) = inbox.try_send(Message::Rollups(rollups))
+        {
+            self.shared.drop_rollups(lost.len() as u64);
+        }
+    }
+
+    /// Waits until everything appended before was written or failed to be.
+    /// Blocks; not for the live path.
+    pub fn flush(&self) {
+        let (done, wait) = mpsc::sync_channel(1);
+        if let Some(inbox) = &self.inbox
+            && inbox.send(Message::Flush(done)).is_ok()
+        {
+            // An error means that the thread ended, and with it the wait.
+            let _ended = wait.recv();
+        }
+    }
+
+    /// The store's own state.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+
+    /// Writes what is queued and ends the thread; for at most some seconds.
+    pub fn close(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.inbox = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            error!("the store's thread ended in a panic");
+        }
+    }
+}
+
+/// Rows that wait for their transaction.
+struct Batch {
+    number: u64,
+    n_rollups: usize,
+    /// Rows by tier.
+    rows: Vec<(&'static str, RecordBatch)>,
+}
+
+struct Worker {
+    config: WorkerConfig,
+    shared: Arc<Shared>,
+    /// `None` while the database is closed after a failure.
+    connection: Option<Connection>,
+    /// This start's name in the table of runs, once it is there.
+    run: Option<String>,
+    next_batch: u64,
+    written_batch: u64,
+    pending: VecDeque<Batch>,
+    retry_at: Option<Instant>,
+    aging: Aging,
+    aging_at: Instant,
+}
+
+impl Worker {
+    fn run(&mut self, messages: &Receiver<Message>) {
+        loop {
+            let now = Instant::now();
+            let wake = self.retry_at.unwrap_or(self.aging_at);
+            let mut flushes = Vec::new();
+            match messages.recv_timeout(wake.saturating_duration_since(now)) {
+                Ok(message) => {
+                    self.take(message, &mut flushes);
+                    // What came meanwhile goes into the same transaction.
+                    while let Ok(message) = messages.try_recv() {
+                        self.take(message, &mut flushes);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let is_due = self.retry_at.is_none_or(|at| at <= Instant::now());
+            if is_due || !flushes.is_empty() {
+                self.write();
+            }
+            for done in flushes {
+                // Whoever asked may have gone.
+                let _gone = done.send(());
+            }
+            if self.retry_at.is_none() && self.aging_at <= Instant::now() {
+                self.age();
+            }
+        }
+        self.stop();
+    }
+
+    fn take(&mut self, message: Message, flushes: &mut Vec<SyncSender<()>>) {
+        match message {
+            Message::Rollups(rollups) => self.queue(&rollups),
+            Message::Flush(done) => flushes.push(done),
+        }
+    }
+
+    fn queue(&mut self, rollups: &[Rollup]) {
+        let mut n_rollups = 0;
+        let mut batch_rows = Vec::new();
+        for tier in TIERS {
+            let width = Duration::from_secs(tier.width_seconds);
+            let mut rows = Rows::default();
+            let of_tier = rollups.iter().filter(|rollup| rollup.width == width);
+            let before = n_rollups;
+            for rollup in of_tier {
+                rows.push_rollup(rollup);
+                n_rollups += 1;
+            }
+            if n_rollups > before {
+                batch_rows.push((tier.table, rows.finish()));
+            }
+        }
+        // A width that no tier has is a mistake of the caller's; it is seen.
+        self.shared.drop_rollups((rollups.len() - n_rollups) as u64);
+        if n_rollups > 0 {
+            let number = self.next_batch;
+            self.next_batch += 1;
+            self.pending.push_back(Batch {
+                number,
+                n_rollups,
+                rows: batch_rows,
+            });
+        }
+        let mut n_pending: usize = self.pending.iter().map(|batch| batch.n_rollups).sum();
+        while n_pending > MAX_PENDING_ROLLUPS
+            && self.pending.len() > 1
+            && let Some(oldest) = self.pending.pop_front()
+        {
+            n_pending -= oldest.n_rollups;
+            self.shared.drop_rollups(oldest.n_rollups as u64);
+        }
+    }
+
+    /// Writes everything that waits, in one transaction.
+    fn write(&mut self) {
+        if self.pending.is_empty() {
+            self.retry_at = None;
+            return;
+        }
+        match self.try_write() {
+            Ok(()) => {
+                self.forget_written();
+                self.retry_at = None;
+                if self.shared.worked() {
+                    info!("history is written again");
+                }
+            }
+            Err(error) => {
+                if self.shared.failed(&error.to_string()) {
+                    warn!(error = %error, "cannot write history; it is tried again");
+                }
+                self.retry_at = Some(Instant::now() + RETRY);
+                self.reopen_if_broken();
+            }
+        }
+    }
+
+    fn try_write(&mut self) -> duckdb::Result<()> {
+        if self.connection.is_none() {
+            self.reopen()?;
+        }
+        let connection = self.connection.as_mut().expect("it was just opened");
+        if self.retry_at.is_some()
+            && let Some(run) = &self.run
+        {
+            // The commit that failed may have been made all the same.
+            let sql = "SELECT last_batch FROM runs WHERE run = ?";
+            match connection
+                .query_row(sql, [run], |row| row.get(0))
+                .optional()?
+            {
+                Some(last) => self.written_batch = last,
+                None => self.run = None,
+            }
+            self.forget_written();
+        }
+        let connection = self.connection.as_mut().expect("it was just opened");
+        let Some(last) = self.pending.back().map(|batch| batch.number) else {
+            return Ok(());
+        };
+        if self.run.is_none() {
+            let sql = "INSERT INTO runs VALUES (uuid()::VARCHAR, now() AT TIME ZONE 'UTC', 0) \
+                       RETURNING run";
+            self.run = Some(connection.query_row(sql, [], |row| row.get(0))?);
+        }
+        let transaction = connection.transaction()?;
+        for tier in TIERS {
+            let of_tier = self.pending.iter().flat_map(|batch| &batch.rows);
+            let mut of_tier = of_tier.filter(|(table, _)| *table == tier.table).peekable();
+            if of_tier.peek().is_none() {
+                continue;
+            }
+            let mut appender = transaction.appender(tier.table)?;
+            for (_, rows) in of_tier {
+                appender.append_record_batch(rows.clone())?;
+            }
+            appender.flush()?;
+        }
+        transaction.execute(
+            "UPDATE runs SET last_batch = ? WHERE run = ?",
+            duckdb::params![last, self.run.as_deref()],
+        )?;
+        transaction.commit()?;
+        self.written_batch = last;
+        Ok(())
+    }
+
+    fn forget_written(&mut self) {
+        while self
+            .pending
+            .front()
+            .is_some_and(|batch| batch.number <= self.written_batch)
+        {
+            let batch = self.pending.pop_front().expect("it was just seen");
+            self.shared
+                .rollups_written
+                .fetch_add(batch.n_rollups as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn age(&mut self) {
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        let began = Instant::now();
+        match self.aging.step(connection, wall_clock()) {
+            Ok(step) => {
+                self.aging.took(began.elapsed());
+                let rest = if step == Step::Worked {
+                    AGING_REST
+                } else {
+                    AGING
+                };
+                self.aging_at = Instant::now() + rest;
+            }
+            Err(error) => {
+                if self.shared.failed(&error.to_string()) {
+                    warn!(error = %error, "cannot merge older history; it is tried again");
+                }
+                self.aging_at = Instant::now() + AGING;
+                self.reopen_if_broken();
+            }
+        }
+    }
+
+    /// After a failed write DuckDB may refuse everything until it is opened
+    /// again.
+    fn reopen_if_broken(&mut self) {
+        let is_broken = self
+            .connection
+            .as_ref()
+            .is_some_and(|connection| connection.execute_batch("SELECT 1").is_err());
+        if is_broken {
+            self.shared.close_readers();
+            self.connection = None;
+        }
+    }
+
+    fn reopen(&mut self) -> duckdb::Result<()> {
+        let config = &self.config;
+        let connection = connect(&config.path, config.memory_limit_bytes, config.threads)?;
+        self.shared.open_readers(&connection)?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    fn stop(&mut self) {
+        let deadline = Instant::now() + STOP_LIMIT;
+        self.write();
+        while self.retry_at.is_some() && Instant::now() < deadline {
+            std::thread::sleep(RETRY / 4);
+            self.write();
+        }
+        let n_lost: usize = self.pending.drain(..).map(|batch| batch.n_rollups).sum();
+        if n_lost > 0 {
+            self.shared.drop_rollups(n_lost as u64);
+            error!(
+                n_rollups = n_lost,
+                "history could not be written before the end"
+            );
+        }
+        if let Some(connection) = self.connection.take()
+            && let Err(error) = connection.execute_batch("CHECKPOINT")
+        {
+            // The log has it all the same.
+            info!(error = %error, "no checkpoint at the end");
+        }
+    }
+}
+
+fn wall_clock() -> UnixNs {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    UnixNs(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,382 @@
+//! Restarts, crashes, other processes and files that are none of ours.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use modeltap_store::{OpenError, Store, StoreConfig};
+use support::{TASK, TestChild, n_requests, open, probe, rollup, set_aside};
+
+const MS: Duration = Duration::from_millis(1);
+/// Rollups a batch of the writing child's.
+const BATCH: u64 = 50;
+
+/// What a child process of these tests does; nothing when run as a test.
+#[test]
+fn child() {
+    let Ok(task) = std::env::var(TASK) else {
+        return;
+    };
+    let path = PathBuf::from(std::env::args().next_back().expect("the path comes last"));
+    match task.as_str() {
+        "probe" => modeltap_store::probe_open(&path).expect("standard output is open"),
+        "abort" => std::process::abort(),
+        "hang" => std::thread::sleep(Duration::from_secs(60)),
+        "hold" => {
+            let _store = open(&path);
+            println!("\nholding");
+            // Until the other end closes.
+            let _ended = std::io::stdin().read_to_end(&mut Vec::new());
+        }
+        "write" => write_for_ever(&path),
+        "full" => write_beyond_the_limit(&path),
+        other => panic!("no task {other:?}"),
+    }
+}
+
+fn write_for_ever(path: &std::path::Path) {
+    let (writer, _reader) = open(path);
+    for second in 0.. {
+        writer.append(
+            (0..BATCH)
+                .map(|n| rollup("api", &format!("/{n}"), 200, second, &[MS]))
+                .collect(),
+        );
+        writer.flush();
+        println!("\nwritten {}", writer.stats().rollups_written);
+    }
+}
+
+fn write_beyond_the_limit(path: &std::path::Path) {
+    let (writer, reader) = open(path);
+    let mut n_appended = 0;
+    let mut second = 0;
+    let mut append = |n_appended: &mut u64| {
+        let durations: Vec<Duration> = (1..200).map(|n| MS * n * n).collect();
+        let routes = 0..BATCH;
+        writer.append(
+            routes
+                .map(|n| rollup("api", &format!("/{n}"), 200, second, &durations))
+                .collect(),
+        );
+        writer.flush();
+        *n_appended += BATCH * durations.len() as u64;
+        second += 1;
+    };
+    while writer.stats().error.is_none() {
+        append(&mut n_appended);
+    }
+    append(&mut n_appended);
+    println!("\nfailing {}", writer.stats().error.unwrap_or_default());
+    let began = Instant::now();
+    while writer.stats().error.is_some() {
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "{:?}",
+            writer.stats().error
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    append(&mut n_appended);
+    let stats = writer.stats();
+    println!(
+        "\nresumed {n_appended} {} {}",
+        n_requests(&reader),
+        stats.rollups_dropped
+    );
+}
+
+#[test]
+fn history_is_there_again_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data/modeltap.duckdb");
+    for run in 1..=3 {
+        let (writer, reader) = open(&path);
+        assert_eq!(n_requests(&reader), (run - 1) * 2);
+        writer.append(vec![rollup("api", "/a", 200, run, &[MS, MS])]);
+        writer.flush();
+        assert_eq!(n_requests(&reader), run * 2);
+        assert_eq!(writer.stats().rollups_written, 1);
+        assert_eq!(reader.stats().notice, None);
+    }
+}
+
+#[test]
+fn what_is_queued_at_the_end_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("modeltap.duckdb");
+    let (writer, _) = open(&path);
+    for second in 0..40 {
+        writer.append(vec![rollup("api", "/a", 200, second, &[MS])]);
+    }
+    assert_eq!(writer.stats().rollups_dropped, 0);
+    writer.close();
+    assert_eq!(n_requests(&open(&path).1), 40);
+}
+
+#[test]
+fn killed_writer_loses_nothing_it_had_written_and_no_part_of_a_batch() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("modeltap.duckdb");
+    let mut before = 0;
+    for round in 0..5 {
+        let mut writing = TestChild::start("write", &path);
+        let mut written = 0;
+        for _ in 0..10 + round * 7 {
+            written = writing.wait_for("written ").parse().unwrap();
+        }
+        writing.kill();
+        let config = StoreConfig {
+            probe: Some(probe()),
+            ..StoreConfig::new(&path)
+        };
+        let (writer, reader) = Store::open(config).unwrap();
+        let found = n_requests(&reader) - before;
+        assert!(found >= written, "{found} of {written} acknowledged");
+        assert_eq!(found % BATCH, 0, "no part of a batch");
+        assert_eq!(reader.stats().notice, None);
+        before += found;
+        writer.close();
+    }
+    assert!(set_aside(&path).is_empty());
+}
+
+#[test]
+fn second_process_is_told_who_holds_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("modeltap.duckdb");
+    let mut holder = TestChild::start("hold", &path);
+    holder.wait_for("holding");
+    let pid = holder.child.id();
+    for probe in [None, Some(probe())] {
+        let error = Store::open(StoreConfig {
+            probe,
+            ..StoreConfig::new(&path)
+        })
+        .unwrap_err();
+        assert!(
+            matches!(error, OpenError::Locked { pid: Some(p), .. } if p == pid),
+            "{error:?}"
+        );
+        let text = error.to_string();
+        assert!(
+            text.contains(&format!("(PID {pid})")) && !text.contains('\n'),
+            "{text}"
+        );
+    }
+    holder.kill();
+    open(&path);
+    assert!(set_aside(&path).is_empty());
+}
+
+#[test]
+fn file_that_is_no_database_is_refused_and_untouched() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("modeltap.duckdb");
+    for content in [&b"short"[..], &[b'x'; 100_000]] {
+        std::fs::write(&path, content).unwrap();
+        for probe in [None, Some(probe())] {
+            let error = Store::open(StoreConfig {
+                probe,
+                ..StoreConfig::new(&path)
+            })
+            .unwrap_err();
+            assert!(matches!(error, OpenError::NotADatabase { .. }), "{error:?}");
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), content);
+    }
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn database_of_somebody_else_or_of_later_is_refused_and_untouched() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, sql) in [
+        (
+            "theirs.duckdb",
+            "CREATE TABLE theirs (a INTEGER); INSERT INTO theirs VALUES (7)",
+        ),
+        (
+            "later.duckdb",
+            "CREATE TABLE modeltap_schema (version UINTEGER, applied TIMESTAMP); \
+                          INSERT INTO modeltap_schema VALUES (99, NULL)",
+        ),
+    ] {
+        let path = directory.path().join(name);
+        duckdb::Connection::open(&path)
+            .unwrap()
+            .execute_batch(sql)
+            .unwrap();
+        let before = std::fs::read(&path).unwrap();
+        for probe in [None, Some(probe())] {
+            let error = Store::open(StoreConfig {
+                probe,
+                ..StoreConfig::new(&path)
+            })
+            .unwrap_err();
+            match name {
+                "theirs.duckdb" => {
+                    assert!(matches!(error, OpenError::NotADatabase { .. }), "{error:?}")
+                }
+                _ => assert!(matches!(error, OpenError::Newer { .. }), "{error:?}"),
+            }
+        }
+        assert!(
+            std::fs::read(&path).unwrap() == before,
+            "{name} was changed"
+        );
+        assert!(set_aside(&path).is_empty());
+    }
+}
+
+#[test]
+fn empty_file_is_kept_aside_and_a_new_one_begun() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("modeltap.duckdb");
+    std::fs::write(&path, b"").unwrap();
+    let (writer, reader) = open(&path);
+    writer.append(vec![rollup("api", "/a", 200, 0, &[MS])]);
+    writer.flush();
+    assert_eq!(n_requests(&reader), 1);
+    let notice = reader.stats().notice.unwrap();
+    assert!(notice.contains("modeltap.duckdb.damaged-"), "{notice}");
+    assert_eq!(set_aside(&path).len(), 1);
+}
+
+#[test]
+fn damaged_database_is_kept_aside_and_a_new_one_begun() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("modeltap.duckdb");
+    let (writer, _) = open(&path);
+    for second in 0..200 {
+        writer.append(
+            (0..20)
+                .map(|n| rollup("api", &format!("/{n}"), 200, second, &[MS]))
+                .collect(),
+        );
+        writer.flush();
+    }
+    writer.close();
+    let sound = std::fs::read(&path).unwrap();
+    let mut headers = sound.clone();
+    headers[4_096..12_288].fill(0xa5);
+    let truncated = sound[..sound.len() / 3].to_vec();
+    for (n, damaged) in [headers, truncated].into_iter().enumerate() {
+        std::fs::write(&path, &damaged).unwrap();
+        let config = StoreConfig {
+            probe: Some(probe()),
+            ..StoreConfig::new(&path)
+        };
+        let (writer, reader) = Store::open(config).unwrap();
+        assert_eq!(n_requests(&reader), 0);
+        assert!(reader.stats().notice.unwrap().contains(".damaged-"));
+        writer.close();
+        let aside = set_aside(&path);
+        assert_eq!(aside.len(), n + 1);
+        let contents: Vec<_> = aside
+            .iter()
+            .map(|file| std::fs::read(file).unwrap())
+            .collect();
+        assert!(
+            contents.contains(&damaged),
+            "what was moved aside is what was there"
+        );
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn child_that_dies_or_hangs_has_the_log_and_then_the_file_moved_aside() {
+    let directory = tempfile::tempdir().unwrap();
+    for (task, reason) in [("abort", "signal: 6"), ("hang", "longer than")] {
+        let path = directory.path().join(format!("{task}.duckdb"));
+        let (writer, _) = open(&path);
+        writer.append(vec![rollup("api", "/a", 200, 0, &[MS])]);
+        writer.close();
+        std::fs::write(path.with_extension("duckdb.wal"), b"a log").unwrap();
+        let mut probe = probe();
+        probe.variables[0].1 = task.into();
+        probe.timeout = Duration::from_millis(500);
+        let (_writer, reader) = Store::open(StoreConfig {
+            probe: Some(probe),
+            ..StoreConfig::new(&path)
+        })
+        .unwrap();
+        let notice = reader.stats().notice.unwrap();
+        assert!(notice.contains(reason), "{notice}");
+        let aside = set_aside(&path);
+        let of_task = aside
+            .iter()
+            .filter(|file| file.to_string_lossy().contains(task));
+        assert_eq!(of_task.count(), 2, "log and file: {aside:?}");
+        assert_eq!(n_requests(&reader), 0);
+    }
+}
+
+#[test]
+fn unwritable_place_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, b"").unwrap();
+    let error = Store::open(StoreConfig::new(file.join("modeltap.duckdb"))).unwrap_err();
+    assert!(
+        matches!(&error, OpenError::Unwritable { path, .. } if *path == file),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("--data-dir"));
+    let error = Store::open(StoreConfig::new("/proc/modeltap.duckdb")).unwrap_err();
+    assert!(matches!(error, OpenError::Unwritable { .. }), "{error:?}");
+}
+
+#[test]
+fn full_queue_drops_and_counts_and_never_waits() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("modeltap.duckdb");
+    let config = StoreConfig {
+        queue: 1,
+        ..StoreConfig::new(&path)
+    };
+    let (writer, reader) = Store::open(config).unwrap();
+    let began = Instant::now();
+    for second in 0..500 {
+        writer.append(vec![rollup("api", "/a", 200, second, &[MS])]);
+    }
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
+    );
+    writer.flush();
+    let stats = writer.stats();
+    assert!(stats.rollups_dropped > 0);
+    assert_eq!(stats.rollups_written + stats.rollups_dropped, 500);
+    assert_eq!(n_requests(&reader), stats.rollups_written);
+}
+
+#[test]
+fn full_disk_is_counted_and_writing_resumes_without_counting_twice() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("modeltap.duckdb");
+    // 3 MB: room for a database, and not for its log and blocks for long.
+    let mut writing = TestChild::start_limited("full", &path, 6_000);
+    let error = writing.wait_for("failing ");
+    assert!(!error.is_empty());
+    let pid = writing.child.id().to_string();
+    let raised = Command::new("prlimit")
+        .args(["--fsize=unlimited", "--pid", &pid])
+        .status();
+    assert!(raised.expect("prlimit is part of util-linux").success());
+    let counts = writing.wait_for("resumed ");
+    let counts: Vec<u64> = counts
+        .split(' ')
+        .map(|count| count.parse().unwrap())
+        .collect();
+    assert_eq!(counts[0], counts[1], "every request is in history once");
+    assert_eq!(counts[2], 0, "nothing was dropped");
+    drop(writing.child.stdin.take().map(|mut stdin| stdin.flush()));
+    assert!(writing.child.wait().unwrap().success());
+    assert_eq!(n_requests(&open(&path).1), counts[0]);
+}

@@ -1,0 +1,364 @@
+//! Builds the daemon, starts its tasks and drains them: the only wiring.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{env, fs};
+
+use anyhow::Context;
+use modeltap_api::state::{Ask, DaemonState, Sources};
+use modeltap_api::{Access, Server};
+use modeltap_capture::control::Control;
+use modeltap_capture::loader::Probes;
+use modeltap_capture::ring::DrainCounts;
+use modeltap_capture::{clock, loader, ring};
+use modeltap_core::connection::CgroupId;
+use modeltap_core::container::Container;
+use modeltap_core::rollup::Rollup;
+use modeltap_core::time::{TimeAnchor, UnixNs};
+use modeltap_discovery::cgroup::Hierarchy;
+use modeltap_discovery::{DiscoveryEvent, listeners};
+use modeltap_metrics::LiveSnapshot;
+use modeltap_store::{ProbeCommand, Reader, Retention, Store, StoreConfig, Writer};
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::config::{self, Config};
+use crate::pipeline::{Counter, Input, Tracker, next_second};
+use crate::recorder::{Recorder, Tap};
+use crate::telemetry::{Telemetry, render};
+
+/// Name of the history in the data directory.
+pub const STORE_FILE: &str = "modeltap.duckdb";
+
+/// Batches of events between the drain and the tracker.
+const EVENT_BATCHES: usize = 256;
+/// Messages between the tracker, the discovery and the aggregator.
+const INPUTS: usize = 256;
+/// Questions between the API and the aggregator.
+pub const ASKS: usize = 64;
+/// What discovery tells before it waits.
+const DISCOVERY_EVENTS: usize = 64;
+/// How long the child may take to read back the history's log.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// A daemon whose parts are built and whose tasks do not run yet.
+pub struct App {
+    server: Server,
+    probes: Probes,
+    writer: Writer,
+    reader: Reader,
+    recorder: Option<Recorder>,
+    config: Config,
+}
+
+impl App {
+    /// Checks what the host offers, then binds, opens and attaches.
+    ///
+    /// # Errors
+    /// The first part that cannot be built; nothing is left behind.
+    pub async fn build(config: &Config, recording: Option<&Path>) -> anyhow::Result<Self> {
+        loader::check()?;
+        let server = bind(config).await?;
+        let recorder = recording.map(Recorder::create).transpose()?;
+        let (writer, reader) = open_store(config)?;
+        let probes = Probes::load(&loader::Config {
+            ring_bytes: config.ring_bytes,
+            ..loader::Config::default()
+        })?;
+        Ok(Self {
+            server,
+            probes,
+            writer,
+            reader,
+            recorder,
+            config: config.clone(),
+        })
+    }
+
+    /// Runs until `stop`, then drains: what was counted is written.
+    ///
+    /// # Errors
+    /// A part that cannot be without broke.
+    pub async fn run(
+        mut self,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let control = Arc::new(Mutex::new(self.probes.take_control()?));
+        let drain_counts = Arc::new(DrainCounts::default());
+        let (batch_sender, batches) = mpsc::channel(EVENT_BATCHES);
+        let (input_sender, inputs) = mpsc::channel(INPUTS);
+        let (ask_sender, asks) = mpsc::channel(ASKS);
+        let (stats_sender, stats) = watch::channel(modeltap_protocol::Stats::default());
+
+        let mut telemetry = Telemetry::new(stats, self.reader.clone());
+        telemetry.kernel = Some((
+            control.clone(),
+            drain_counts.clone(),
+            self.probes.n_programs(),
+        ));
+        let counting = Counting::new(telemetry).await;
+        let sources = counting.sources(ask_sender, Some(self.reader));
+
+        let drain = tokio::spawn(ring::drain(
+            self.probes.take_ring()?,
+            control.clone(),
+            batch_sender,
+            drain_counts,
+        ));
+        let tap = || self.recorder.as_ref().map(Recorder::tap);
+        let tracker =
+            tokio::spawn(Tracker::new(tap()).run(batches, input_sender.clone(), stats_sender));
+        let discovery = spawn_discovery(&self.config, control, input_sender, tap());
+        let counter = tokio::spawn(counting.run(inputs, asks, self.writer));
+
+        announce(&self.config, self.server.address())?;
+        self.server
+            .serve(sources, stop)
+            .await
+            .context("the API broke")?;
+
+        // The sources end first; what they sent is counted and written.
+        discovery.abort();
+        drain.abort();
+        for (task, name) in [(tracker, "tracker"), (counter, "counter")] {
+            task.await.with_context(|| format!("the {name} broke"))?;
+        }
+        // Its door is gone once the aborted task is.
+        let _ = discovery.await;
+        self.recorder.map_or(Ok(()), Recorder::finish)
+    }
+}
+
+/// Binds the API as configured.
+pub async fn bind(config: &Config) -> anyhow::Result<Server> {
+    let access = Access {
+        allowed_hosts: config.allowed_hosts.clone(),
+        token: config::token()?,
+    };
+    Ok(Server::bind(config.listen, access).await?)
+}
+
+/// Says where the dashboard is.
+///
+/// # Errors
+/// The port file cannot be written.
+pub fn announce(config: &Config, address: SocketAddr) -> anyhow::Result<()> {
+    tracing::info!("the dashboard is at http://{address}");
+    if let Some(file) = &config.port_file {
+        fs::write(file, format!("{address}\n"))
+            .with_context(|| format!("cannot write the port file {:?}", file.display()))?;
+    }
+    Ok(())
+}
+
+fn open_store(config: &Config) -> anyhow::Result<(Writer, Reader)> {
+    let mut store = StoreConfig::new(config.data_dir.join(STORE_FILE));
+    store.retention = Retention {
+        seconds: config.keep_seconds.0,
+        ten_seconds: config.keep_ten_seconds.0,
+        minutes: config.keep_minutes.0,
+    };
+    store.probe = Some(ProbeCommand {
+        program: env::current_exe().context("cannot find the running program")?,
+        arguments: vec!["probe-store".into()],
+        variables: Vec::new(),
+        timeout: PROBE_TIMEOUT,
+    });
+    Ok(Store::open(store)?)
+}
+
+/// The task that counts, with everything it shows.
+pub struct Counting {
+    counter: Counter,
+    telemetry: Telemetry,
+    live: watch::Sender<Arc<LiveSnapshot>>,
+    daemon: watch::Sender<Arc<DaemonState>>,
+}
+
+impl Counting {
+    /// Nothing counted yet.
+    pub async fn new(mut telemetry: Telemetry) -> Self {
+        let counter = Counter::new();
+        let state = telemetry.gather(&counter.state()).await;
+        Self {
+            counter,
+            telemetry,
+            live: watch::Sender::new(Arc::default()),
+            daemon: watch::Sender::new(Arc::new(state)),
+        }
+    }
+
+    /// Where the API takes what it shows.
+    pub fn sources(&self, asks: mpsc::Sender<Ask>, history: Option<Reader>) -> Sources {
+        Sources {
+            live: self.live.subscribe(),
+            daemon: self.daemon.subscribe(),
+            asks,
+            history,
+        }
+    }
+
+    /// Counts until the inputs end; closes every second on time.
+    pub async fn run(
+        mut self,
+        mut inputs: mpsc::Receiver<Input>,
+        mut asks: mpsc::Receiver<Ask>,
+        writer: Writer,
+    ) {
+        let mut second = Box::pin(next_second());
+        let mut anchor = clock::anchor();
+        loop {
+            tokio::select! {
+                input = inputs.recv() => match input {
+                    Some(input) => self.counter.handle(input, anchor),
+                    None => break,
+                },
+                Some(ask) = asks.recv() => self.answer(ask),
+                () = &mut second => {
+                    second.set(next_second());
+                    anchor = clock::anchor();
+                    writer.append(self.counter.tick(anchor.unix));
+                    self.publish().await;
+                }
+            }
+        }
+        writer.append(self.counter.finish());
+        writer.close();
+    }
+
+    /// Counts one input; for replays, where seconds pass as they did then.
+    pub fn handle(&mut self, input: Input, anchor: TimeAnchor) {
+        self.counter.handle(input, anchor);
+    }
+
+    /// Closes the second that is over; for replays.
+    pub fn tick(&mut self, now: UnixNs) -> Vec<Rollup> {
+        self.counter.tick(now)
+    }
+
+    /// Closes the last second; for replays.
+    pub fn finish(&mut self) -> Vec<Rollup> {
+        self.counter.finish()
+    }
+
+    /// Shows the newest figures.
+    pub async fn publish(&mut self) {
+        let state = self.telemetry.gather(&self.counter.state()).await;
+        self.daemon.send_replace(Arc::new(state));
+        self.live.send_replace(Arc::new(self.counter.snapshot()));
+    }
+
+    /// Answers a question of the API's; one that nobody waits for is skipped.
+    pub fn answer(&self, ask: Ask) {
+        let aggregator = self.counter.aggregator();
+        match ask {
+            Ask::Recent(sender) => {
+                let _ = sender.send(aggregator.recent().cloned().collect());
+            }
+            Ask::Metrics(sender) => {
+                let daemon = self.daemon.borrow().clone();
+                let _ = sender.send(render(&aggregator.totals(), &daemon));
+            }
+        }
+    }
+}
+
+fn spawn_discovery(
+    config: &Config,
+    control: Arc<Mutex<Control>>,
+    inputs: mpsc::Sender<Input>,
+    tap: Option<Tap>,
+) -> JoinHandle<()> {
+    let (sender, events) = mpsc::channel(DISCOVERY_EVENTS);
+    let docker = modeltap_discovery::Config {
+        host: config.docker_host.clone(),
+    };
+    tokio::spawn(async move {
+        tokio::join!(
+            modeltap_discovery::watch(docker, sender),
+            Watch {
+                control,
+                inputs,
+                tap,
+                listening: HashMap::new()
+            }
+            .run(events),
+        );
+    })
+}
+
+/// Makes the probes watch what discovery finds.
+struct Watch {
+    control: Arc<Mutex<Control>>,
+    inputs: mpsc::Sender<Input>,
+    tap: Option<Tap>,
+    /// Ports of each watched container at the time it was found.
+    listening: HashMap<CgroupId, HashSet<(u32, u16)>>,
+}
+
+impl Watch {
+    async fn run(mut self, mut events: mpsc::Receiver<DiscoveryEvent>) {
+        while let Some(event) = events.recv().await {
+            if let Some(tap) = &self.tap {
+                tap.discovered(&event);
+            }
+            // Whose requests they are must be known before there are any.
+            if self
+                .inputs
+                .send(Input::Discovery(event.clone()))
+                .await
+                .is_err()
+            {
+                return;
+            }
+            match event {
+                DiscoveryEvent::Upsert(container) => self.watch(container).await,
+                DiscoveryEvent::Removed { cgroup, .. } => {
+                    self.control.lock().await.unwatch(cgroup);
+                    self.listening.remove(&cgroup);
+                    self.tell_listeners().await;
+                }
+                DiscoveryEvent::Excluded(_) | DiscoveryEvent::State(_) => {}
+            }
+        }
+    }
+
+    async fn watch(&mut self, container: Container) {
+        let cgroup = container.cgroup;
+        if let Err(error) = self.control.lock().await.watch(cgroup) {
+            tracing::error!(%error, container = container.name, "a container cannot be watched");
+            return;
+        }
+        // From here on every accept is seen. Connections accepted before
+        // belong to ports that are listened on now.
+        let found = tokio::task::spawn_blocking(move || {
+            let hierarchy = Hierarchy::find()?;
+            listeners::listeners(&hierarchy, &container)
+        });
+        match found.await {
+            Ok(Ok(found)) => {
+                let ports = found
+                    .into_iter()
+                    .filter_map(|listener| {
+                        Some((
+                            u32::try_from(listener.network_namespace).ok()?,
+                            listener.port,
+                        ))
+                    })
+                    .collect();
+                self.listening.insert(cgroup, ports);
+                self.tell_listeners().await;
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "a container's ports could not be read"),
+            Err(error) => tracing::error!(%error, "looking for a container's ports broke"),
+        }
+    }
+
+    async fn tell_listeners(&self) {
+        let all = self.listening.values().flatten().copied().collect();
+        self.control.lock().await.set_listeners(&all);
+    }
+}

@@ -1,0 +1,150 @@
+//! The daemon's own state: what every part counted, gathered once a second.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use modeltap_api::state::DaemonState;
+use modeltap_capture::clock;
+use modeltap_capture::control::Control;
+use modeltap_capture::ring::DrainCounts;
+use modeltap_core::accounting::CaptureAccounting;
+use modeltap_core::container::DockerState;
+use modeltap_core::time::{MonotonicNs, UnixNs};
+use modeltap_protocol::Stats;
+use tokio::sync::{Mutex, watch};
+
+/// Over how many of its own looks the processor time is averaged.
+const CPU_WINDOW: usize = 5;
+
+/// What the counting task knows of the whole.
+#[derive(Clone, Debug)]
+pub struct CounterState {
+    /// Where the connection to Docker stands.
+    pub docker: DockerState,
+    /// Running containers that are watched.
+    pub n_containers: usize,
+    /// Running containers that a label leaves out.
+    pub n_excluded: u32,
+    /// Requests seen whole, and not.
+    pub n_complete: u64,
+    /// Requests of which something was missed.
+    pub n_incomplete: u64,
+}
+
+/// Gathers the daemon's state.
+pub struct Telemetry {
+    /// Counts of the kernel; `None` in a replay.
+    pub kernel: Option<(Arc<Mutex<Control>>, Arc<DrainCounts>, u32)>,
+    parser: watch::Receiver<Stats>,
+    history: modeltap_store::Reader,
+    started: UnixNs,
+    release: String,
+    cpu: Vec<(MonotonicNs, Duration)>,
+}
+
+impl Telemetry {
+    /// Telemetry of a daemon that starts now.
+    pub fn new(parser: watch::Receiver<Stats>, history: modeltap_store::Reader) -> Self {
+        Self {
+            kernel: None,
+            parser,
+            history,
+            started: clock::anchor().unix,
+            release: kernel_release(),
+            cpu: Vec::new(),
+        }
+    }
+
+    /// Reads everything that counts.
+    pub async fn gather(&mut self, counter: &CounterState) -> DaemonState {
+        let parser = *self.parser.borrow();
+        let accounting = self.account(&parser, counter).await;
+        DaemonState {
+            kernel: self.release.clone(),
+            started: self.started,
+            at: clock::anchor().unix,
+            n_programs: self
+                .kernel
+                .as_ref()
+                .map_or(0, |(_, _, n_programs)| *n_programs),
+            n_connections: parser.n_connections,
+            accounting,
+            store: self.history.stats(),
+            docker: counter.docker.clone(),
+            n_containers: u32::try_from(counter.n_containers).unwrap_or(u32::MAX),
+            n_excluded: counter.n_excluded,
+            cpu_cores: self.cpu_cores(),
+            memory_bytes: resident_bytes(),
+        }
+    }
+
+    async fn account(&self, parser: &Stats, counter: &CounterState) -> CaptureAccounting {
+        let mut accounting = CaptureAccounting {
+            events_observed: parser.n_events,
+            bytes_observed: parser.bytes_observed,
+            // Bytes of heads that are not whole yet are on their way.
+            bytes_parsed: parser.bytes_parsed + parser.bytes_buffered,
+            bytes_skipped: parser.bytes_skipped,
+            bytes_truncated: parser.bytes_truncated,
+            requests_complete: counter.n_complete,
+            requests_incomplete: counter.n_incomplete,
+            ..CaptureAccounting::default()
+        };
+        if let Some((control, drain, _)) = &self.kernel {
+            let kernel = control.lock().await.counts();
+            accounting.events_observed = kernel.events_submitted + kernel.events_lost;
+            accounting.events_lost = kernel.events_lost;
+            accounting.events_dropped = drain.events_dropped.load(Ordering::Relaxed);
+            accounting.events_undecoded = drain.events_undecoded.load(Ordering::Relaxed);
+            accounting.bytes_observed = kernel.bytes_submitted + kernel.bytes_lost;
+            accounting.bytes_lost = kernel.bytes_lost;
+            accounting.bytes_dropped = drain.bytes_dropped.load(Ordering::Relaxed);
+            accounting.connections_untracked = kernel.connections_untracked;
+        }
+        accounting
+    }
+
+    fn cpu_cores(&mut self) -> f64 {
+        let now = (clock::monotonic(), clock::process_cpu());
+        if self.cpu.len() > CPU_WINDOW {
+            self.cpu.remove(0);
+        }
+        self.cpu.push(now);
+        let (then, used) = self.cpu[0];
+        let wall = now.0.since(then).as_secs_f64();
+        if wall > 0.0 {
+            now.1.saturating_sub(used).as_secs_f64() / wall
+        } else {
+            0.0
+        }
+    }
+}
+
+fn kernel_release() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+fn resident_bytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|rest| {
+            rest.trim()
+                .trim_end_matches(" kB")
+                .trim()
+                .parse::<u64>()
+                .ok()
+        })
+        .map_or(0, |kilobytes| kilobytes * 1024)
+}
+
+/// Prometheus' text of everything.
+pub fn render(_totals: &modeltap_core::totals::Totals, _daemon: &DaemonState) -> String {
+    String::new()
+}
