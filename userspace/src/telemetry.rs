@@ -12,6 +12,8 @@ use modeltap_capture::ring::DrainCounts;
 use modeltap_core::accounting::CaptureAccounting;
 use modeltap_core::container::DockerState;
 use modeltap_core::time::{MonotonicNs, UnixNs};
+use modeltap_core::totals::Totals;
+use modeltap_export::{Exposition, Own};
 use modeltap_protocol::Stats;
 use tokio::sync::{Mutex, watch};
 
@@ -145,6 +147,19 @@ fn resident_bytes() -> u64 {
 }
 
 /// Prometheus' text of everything.
-pub fn render(_totals: &modeltap_core::totals::Totals, _daemon: &DaemonState) -> String {
-    String::new()
+pub fn render(totals: &Totals, daemon: &DaemonState) -> String {
+    let own = Own {
+        version: env!("CARGO_PKG_VERSION"),
+        rollups_written: daemon.store.rollups_written,
+        rollups_dropped: daemon.store.rollups_dropped,
+        resident_bytes: daemon.memory_bytes,
+        n_connections: daemon.n_connections,
+        n_containers: daemon.n_containers,
+        docker_connected: daemon.docker == DockerState::Connected,
+    };
+    modeltap_export::render(&Exposition {
+        totals,
+        accounting: &daemon.accounting,
+        own,
+    })
 }

@@ -1,1 +1,313 @@
-//! Stub.
+//! Prometheus' text exposition of what was counted.
+//!
+//! It renders what it is given and knows no clock, socket or database. Names
+//! are OpenTelemetry's semantic conventions in Prometheus' spelling; what they
+//! do not name begins with `modeltap_`.
+//!
+//! Invariants: a family stands in one piece, no set of labels appears twice
+//! in it, and the order of everything depends only on names.
+#![forbid(unsafe_code)]
+
+mod text;
+
+use std::collections::BTreeMap;
+
+use modeltap_core::accounting::CaptureAccounting;
+use modeltap_core::record::{Method, Outcome};
+use modeltap_core::rollup::SeriesKey;
+use modeltap_core::totals::{
+    Counters, DURATION_BOUNDS_NS, DurationBuckets, SIZE_BOUNDS_BYTES, SizeBuckets, Totals,
+};
+
+use crate::text::{Kind, Text};
+
+const NS_PER_SECOND: f64 = 1e9;
+
+/// Everything that is exposed.
+#[derive(Clone, Copy, Debug)]
+pub struct Exposition<'a> {
+    /// Exact counts since the daemon's start.
+    pub totals: &'a Totals,
+    /// What was seen and what was missed.
+    pub accounting: &'a CaptureAccounting,
+    /// The daemon's own state.
+    pub own: Own<'a>,
+}
+
+/// The daemon's own state.
+#[derive(Clone, Copy, Debug)]
+pub struct Own<'a> {
+    /// Version of the daemon.
+    pub version: &'a str,
+    /// Rollups written to history.
+    pub rollups_written: u64,
+    /// Rollups that could not be queued or written.
+    pub rollups_dropped: u64,
+    /// Resident memory in bytes.
+    pub resident_bytes: u64,
+    /// Watched connections open now.
+    pub n_connections: u64,
+    /// Running containers that are watched.
+    pub n_containers: u32,
+    /// Whether Docker answers.
+    pub docker_connected: bool,
+}
+
+/// Renders everything.
+#[must_use]
+pub fn render(exposition: &Exposition<'_>) -> String {
+    let mut text = Text::default();
+    requests(&mut text, exposition.totals);
+    containers(&mut text, exposition.totals);
+    capture(&mut text, exposition.accounting);
+    own(&mut text, exposition.own);
+    text.into_string()
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+fn requests(text: &mut Text, totals: &Totals) {
+    let mut by_outcome: BTreeMap<Labels, u64> = BTreeMap::new();
+    let mut durations: BTreeMap<Labels, Counters> = BTreeMap::new();
+    let mut others: BTreeMap<Labels, Counters> = BTreeMap::new();
+    for series in &totals.series {
+        let base = series_labels(&series.key);
+        let mut labels = base.clone();
+        labels.push(("outcome", series.key.outcome.as_str().to_owned()));
+        *by_outcome.entry(labels).or_default() += series.counters.n_requests;
+
+        let mut labels = base.clone();
+        labels.push(("error_type", error_type(&series.key)));
+        labels.push((
+            "network_protocol_version",
+            format!("1.{}", series.http_minor),
+        ));
+        durations.entry(labels).or_default().merge(&series.counters);
+        others.entry(base).or_default().merge(&series.counters);
+    }
+
+    text.family(
+        "modeltap_requests_total",
+        Kind::Counter,
+        "Requests that finished, by how they ended.",
+    );
+    for (labels, n_requests) in &by_outcome {
+        text.sample("", labels, *n_requests as f64);
+    }
+    text.family(
+        "http_server_request_duration_seconds",
+        Kind::Histogram,
+        "First byte of the request read to last byte of the response written.",
+    );
+    for (labels, counters) in &durations {
+        duration_histogram(text, labels, &counters.duration);
+    }
+    text.family(
+        "modeltap_response_time_to_first_byte_seconds",
+        Kind::Histogram,
+        "Last byte of the request read to first byte of the final response written.",
+    );
+    for (labels, counters) in &others {
+        duration_histogram(text, labels, &counters.time_to_first_byte);
+    }
+    text.family(
+        "http_server_request_body_size_bytes",
+        Kind::Histogram,
+        "Bytes of request bodies, transfer coding removed.",
+    );
+    for (labels, counters) in &others {
+        size_histogram(text, labels, &counters.request_body);
+    }
+    text.family(
+        "http_server_response_body_size_bytes",
+        Kind::Histogram,
+        "Bytes of response bodies, transfer coding removed.",
+    );
+    for (labels, counters) in &others {
+        size_histogram(text, labels, &counters.response_body);
+    }
+}
+
+fn containers(text: &mut Text, totals: &Totals) {
+    let mut merged: BTreeMap<Labels, (u64, DurationBuckets)> = BTreeMap::new();
+    for container in &totals.containers {
+        let labels = vec![
+            ("service_name", container.service.to_string()),
+            ("container_name", container.container.to_string()),
+        ];
+        let (n_active, queue) = merged.entry(labels).or_default();
+        *n_active += container.n_active;
+        queue.merge(&container.queue);
+    }
+    text.family(
+        "http_server_active_requests",
+        Kind::Gauge,
+        "Requests in progress.",
+    );
+    for (labels, (n_active, _)) in &merged {
+        text.sample("", labels, *n_active as f64);
+    }
+    text.family(
+        "modeltap_request_queue_seconds",
+        Kind::Histogram,
+        "Connection accepted to first byte of its first request read.",
+    );
+    for (labels, (_, queue)) in &merged {
+        duration_histogram(text, labels, queue);
+    }
+}
+
+fn capture(text: &mut Text, counts: &CaptureAccounting) {
+    let by = |text: &mut Text, label, values: &[(&str, u64)]| {
+        for (name, value) in values {
+            text.sample("", &[(label, (*name).to_owned())], *value as f64);
+        }
+    };
+    text.family(
+        "modeltap_capture_events_total",
+        Kind::Counter,
+        "Socket events seen on watched connections, by their fate.",
+    );
+    by(
+        text,
+        "fate",
+        &[
+            ("captured", counts.events_captured()),
+            ("dropped", counts.events_dropped),
+            ("lost", counts.events_lost),
+            ("undecoded", counts.events_undecoded),
+        ],
+    );
+    text.family(
+        "modeltap_capture_bytes_total",
+        Kind::Counter,
+        "Bytes moved on watched connections, by their fate.",
+    );
+    by(
+        text,
+        "fate",
+        &[
+            ("dropped", counts.bytes_dropped),
+            ("lost", counts.bytes_lost),
+            ("parsed", counts.bytes_parsed),
+            ("skipped", counts.bytes_skipped),
+            ("truncated", counts.bytes_truncated),
+        ],
+    );
+    text.family(
+        "modeltap_capture_requests_total",
+        Kind::Counter,
+        "Requests, by whether everything of them was seen.",
+    );
+    by(
+        text,
+        "completeness",
+        &[
+            ("incomplete", counts.requests_incomplete),
+            ("whole", counts.requests_complete),
+        ],
+    );
+    text.family(
+        "modeltap_capture_connections_untracked_total",
+        Kind::Counter,
+        "Connections not tracked because the kernel's map was full.",
+    );
+    text.sample("", &[], counts.connections_untracked as f64);
+}
+
+fn own(text: &mut Text, own: Own<'_>) {
+    text.family(
+        "modeltap_build_info",
+        Kind::Gauge,
+        "Always 1; the version is a label.",
+    );
+    text.sample("", &[("version", own.version.to_owned())], 1.0);
+    text.family(
+        "modeltap_store_rollups_total",
+        Kind::Counter,
+        "Rollups of history, by result.",
+    );
+    text.sample(
+        "",
+        &[("result", "dropped".to_owned())],
+        own.rollups_dropped as f64,
+    );
+    text.sample(
+        "",
+        &[("result", "written".to_owned())],
+        own.rollups_written as f64,
+    );
+    let gauges = [
+        (
+            "modeltap_connections",
+            "Watched connections open now.",
+            own.n_connections as f64,
+        ),
+        (
+            "modeltap_containers",
+            "Running containers that are watched.",
+            own.n_containers.into(),
+        ),
+        (
+            "modeltap_docker_connected",
+            "Whether Docker answers: 1 or 0.",
+            f64::from(u8::from(own.docker_connected)),
+        ),
+        (
+            "process_resident_memory_bytes",
+            "Resident memory of the daemon.",
+            own.resident_bytes as f64,
+        ),
+    ];
+    for (name, help, value) in gauges {
+        text.family(name, Kind::Gauge, help);
+        text.sample("", &[], value);
+    }
+}
+
+fn series_labels(key: &SeriesKey) -> Labels {
+    vec![
+        ("service_name", key.service.to_string()),
+        ("container_name", key.container.to_string()),
+        (
+            "http_request_method",
+            key.method.map_or("", Method::as_str).to_owned(),
+        ),
+        ("http_route", key.route.to_string()),
+        (
+            "http_response_status_code",
+            key.status
+                .map_or_else(String::new, |status| status.to_string()),
+        ),
+    ]
+}
+
+/// `error.type`: the status where it is a server error, else how the exchange
+/// failed, else nothing.
+fn error_type(key: &SeriesKey) -> String {
+    match (key.status, key.outcome) {
+        (Some(status), _) if status >= 500 => status.to_string(),
+        (_, outcome @ (Outcome::ServerAborted | Outcome::Unanswered)) => {
+            outcome.as_str().to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
+fn duration_histogram(text: &mut Text, labels: &Labels, buckets: &DurationBuckets) {
+    let bounds = DURATION_BOUNDS_NS.map(|ns| ns as f64 / NS_PER_SECOND);
+    text.histogram(
+        labels,
+        &bounds,
+        &buckets.counts,
+        buckets.sum_ns as f64 / NS_PER_SECOND,
+    );
+}
+
+fn size_histogram(text: &mut Text, labels: &Labels, buckets: &SizeBuckets) {
+    let bounds = SIZE_BOUNDS_BYTES.map(|bytes| bytes as f64);
+    text.histogram(labels, &bounds, &buckets.counts, buckets.sum_bytes as f64);
+}
+
+#[cfg(test)]
+mod tests;
