@@ -6,7 +6,9 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use leptos::prelude::{Effect, Get, GetUntracked, RwSignal, Set, Signal, set_timeout, window};
+use leptos::prelude::{
+    Effect, Get, GetUntracked, Memo, RwSignal, Set, Signal, set_timeout, window,
+};
 use modeltap_api_types::{LiveCommand, LiveMessage, Problem};
 use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::*;
@@ -96,9 +98,16 @@ impl<T: Send + Sync + 'static> Clone for Polled<T> {
 
 impl<T: Send + Sync + 'static> Copy for Polled<T> {}
 
-/// Reads a path at once and then every `period` for as long as `live` holds,
-/// the daemon answers and the page is in sight, one request at a time.
-pub fn poll<T>(store: Store, path: String, period: Duration, live: Signal<bool>) -> Polled<T>
+/// Reads a path once the daemon answers and `known` holds, and then every
+/// `period` for as long as `live` holds too and the page is in sight; one
+/// request at a time.
+pub fn poll<T>(
+    store: Store,
+    path: String,
+    period: Duration,
+    known: Signal<bool>,
+    live: Signal<bool>,
+) -> Polled<T>
 where
     T: DeserializeOwned + Send + Sync + 'static,
 {
@@ -127,10 +136,17 @@ where
             }
         });
     };
-    read();
+    let ready = Memo::new(move |_| store.connection.get() == Connection::Open && known.get());
+    Effect::new({
+        let read = read.clone();
+        move |_| {
+            if ready.get() {
+                read();
+            }
+        }
+    });
     browser::every(period, move || {
-        let open = store.connection.get_untracked() == Connection::Open;
-        if open && live.get_untracked() && !browser::is_hidden() {
+        if ready.get_untracked() && live.get_untracked() && !browser::is_hidden() {
             read();
         }
     });

@@ -4,5 +4,6 @@ pub mod banner;
 pub mod chart;
 pub mod figures;
 pub mod header;
+pub mod range;
 pub mod request_row;
 pub mod sparkline;

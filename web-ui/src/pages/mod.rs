@@ -4,5 +4,6 @@ pub mod not_found;
 pub mod overview;
 pub mod requests;
 pub mod service;
+pub mod service_charts;
 pub mod service_tables;
 pub mod system;

@@ -33,10 +33,17 @@ fn trouble<T: Send + Sync + 'static>(polled: Polled<T>) -> impl IntoView {
 
 /// Routes over the window, those that took the most time first.
 #[component]
-pub fn RoutesPanel(service: String, is_live: Signal<bool>) -> impl IntoView {
+pub fn RoutesPanel(
+    /// The service.
+    service: String,
+    /// Whether the daemon knows it now.
+    is_known: Signal<bool>,
+    /// Whether the page follows the clock.
+    is_live: Signal<bool>,
+) -> impl IntoView {
     let store = expect_context::<Store>();
     let path = format!("/api/v1/services/{}/routes", browser::escape(&service));
-    let polled = poll::<Routes>(store, path, PERIOD, is_live);
+    let polled = poll::<Routes>(store, path, PERIOD, is_known, is_live);
     let rows = move || {
         let routes = polled.value.with(|r| r.as_ref().map(|r| r.routes.clone()));
         routes
@@ -46,9 +53,9 @@ pub fn RoutesPanel(service: String, is_live: Signal<bool>) -> impl IntoView {
             .collect_view()
     };
     let is_empty = move || {
-        polled
-            .value
-            .with(|r| r.as_ref().is_some_and(|r| r.routes.is_empty()))
+        let none = |r: &Option<Routes>| r.as_ref().is_some_and(|r| r.routes.is_empty());
+        let gone = store.is_loaded() && !is_known.get();
+        gone || polled.value.with(none)
     };
     let window = move || {
         let seconds = polled.value.with(|r| r.as_ref().map(|r| r.window_seconds));
@@ -146,13 +153,18 @@ impl Pick {
 
 /// Single requests: the newest, the slowest, the failed.
 #[component]
-pub fn RequestsPanel(service: String, is_live: Signal<bool>) -> impl IntoView {
+pub fn RequestsPanel(
+    /// The service.
+    service: String,
+    /// Whether the page follows the clock.
+    is_live: Signal<bool>,
+) -> impl IntoView {
     let store = expect_context::<Store>();
     let path = format!(
         "/api/v1/requests?service={}&limit={N_REQUESTS}",
         browser::escape(&service)
     );
-    let polled = poll::<Requests>(store, path, PERIOD, is_live);
+    let polled = poll::<Requests>(store, path, PERIOD, Signal::stored(true), is_live);
     let pick = RwSignal::new(Pick::Recent);
     let all = RwSignal::new(false);
     let n_looked_at = move || {
@@ -239,10 +251,17 @@ pub fn RequestsPanel(service: String, is_live: Signal<bool>) -> impl IntoView {
 
 /// Exact counts since the daemon's start.
 #[component]
-pub fn TotalsPanel(service: String, is_live: Signal<bool>) -> impl IntoView {
+pub fn TotalsPanel(
+    /// The service.
+    service: String,
+    /// Whether the daemon knows it now.
+    is_known: Signal<bool>,
+    /// Whether the page follows the clock.
+    is_live: Signal<bool>,
+) -> impl IntoView {
     let store = expect_context::<Store>();
     let path = format!("/api/v1/services/{}", browser::escape(&service));
-    let polled = poll::<Service>(store, path, PERIOD, is_live);
+    let polled = poll::<Service>(store, path, PERIOD, is_known, is_live);
     let routes = Memo::new(move |_| {
         let totals = polled.value.with(|s| s.as_ref().map(|s| s.totals.clone()));
         by_route(totals.unwrap_or_default())
@@ -253,7 +272,10 @@ pub fn TotalsPanel(service: String, is_live: Signal<bool>) -> impl IntoView {
                 .map(|s| format!("since {}", browser::date_time(s.started_unix_ms as f64)))
         })
     };
-    let is_empty = move || polled.value.with(Option::is_some) && routes.with(Vec::is_empty);
+    let is_empty = move || {
+        let gone = store.is_loaded() && !is_known.get();
+        (gone || polled.value.with(Option::is_some)) && routes.with(Vec::is_empty)
+    };
     view! {
         <section class="panel table-panel">
             <div class="head">
