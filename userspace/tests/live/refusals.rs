@@ -4,7 +4,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use modeltap_testbed::daemon::{Failure, Start, run_to_end};
@@ -38,13 +38,26 @@ fn user_without_privileges_is_told_what_is_needed() {
     fs::set_permissions(data.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let asked = start(&data.path().join("data")).command();
     // Where the clone is, nobody else may be allowed to look.
-    let binary = data.path().join("modeltap");
-    fs::copy(asked.get_program(), &binary).unwrap();
-    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+    let binary = copy_with_libraries(Path::new(asked.get_program()), data.path());
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
     command.arg(&binary).args(asked.get_args());
     check(&run_to_end(&mut command), &["root"]);
+}
+
+/// Copies a binary and the libraries beside it, to be run by anyone.
+fn copy_with_libraries(binary: &Path, to: &Path) -> PathBuf {
+    let beside = fs::read_dir(binary.parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let libraries =
+        beside.filter(|path| path.extension().is_some_and(|extension| extension == "so"));
+    for file in libraries.chain([binary.to_owned()]) {
+        let copy = to.join(file.file_name().unwrap());
+        fs::copy(&file, &copy).unwrap();
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    to.join(binary.file_name().unwrap())
 }
 
 #[test]
@@ -108,8 +121,10 @@ fn broken_configuration_is_named_with_its_origin() {
         &["broken.toml"],
     );
     check(
-        &start(data.path()).env("MODELTAP_LISSTEN", "x").fails(),
-        &["MODELTAP_LISSTEN"],
+        &start(data.path())
+            .env("MODELTAP_RING_BYTES", "plenty")
+            .fails(),
+        &["RING_BYTES", "MODELTAP_", "plenty"],
     );
     assert!(
         !data.path().join("modeltap.duckdb").exists(),

@@ -12,9 +12,10 @@ use crate::watch;
 
 const UVICORN: &str = "uvicorn fastapi_app:app --host 0.0.0.0 --port 8000 --no-access-log";
 /// Least share of requests whose end is told no later than the client had the
-/// last byte. A write is stamped after the kernel has handed the bytes to the
-/// waiting client, so on a busy machine some ends are late by a time slice.
-const LEAST_STRICT: f64 = 0.5;
+/// last byte; 0.967 to 1 was measured on two busy processors. A write is
+/// stamped when its call returns, and the kernel may let the waiting client run
+/// before that.
+const LEAST_STRICT: f64 = 0.8;
 
 #[track_caller]
 fn check(server: &str, spec: &Spec, port: u16, plans: Vec<(Reuse, Vec<Planned>)>) {

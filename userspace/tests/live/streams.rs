@@ -49,6 +49,7 @@ fn stream_of_events_is_one_request_as_long_as_the_whole() {
         let first = seconds(row.sent_ns, row.first_byte_ns);
         assert!(whole > 0.2, "a stream takes its time: {row:?}");
         assert!(record.streamed, "{record:?}");
+        assert_eq!(record.completeness, "whole", "{record:?}");
         assert!(
             (record.duration - whole).abs() < TOLERANCE,
             "{whole}: {record:?}"
