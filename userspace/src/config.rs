@@ -259,16 +259,23 @@ fn check(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A figment error as one line that names the layer.
+/// A figment error as one line that names the layer; a variable is named in
+/// full, as the user wrote it.
 fn one_line(error: figment::Error) -> anyhow::Error {
-    let first = error.into_iter().next();
-    let Some(error) = first else {
+    let Some(error) = error.into_iter().next() else {
         return anyhow::anyhow!("broken configuration");
     };
-    anyhow::anyhow!(
-        "broken configuration: {}",
-        error.to_string().replace('\n', " ")
-    )
+    let is_variable = error
+        .metadata
+        .as_ref()
+        .is_some_and(|metadata| metadata.name.contains("environment variable"));
+    let text = if is_variable {
+        let variable = format!("{ENV_PREFIX}{}", error.path.join("_")).to_uppercase();
+        format!("{} in the variable {variable}", error.kind)
+    } else {
+        error.to_string()
+    };
+    anyhow::anyhow!("broken configuration: {}", text.replace('\n', " "))
 }
 
 fn toml_value(value: &figment::value::Value) -> String {

@@ -35,7 +35,7 @@ pub fn ensure(paths: &Paths, tools: &Tools) -> Result<bool> {
             "Cargo.lock",
         ],
         without: &["web-ui/dist"],
-        tools: format!("{} {PROFILE}", tools.identity()?),
+        tools: format!("{} {PROFILE} without names", tools.identity()?),
         folder: paths.ui(),
     };
     artefact.ensure(paths, |folder, workshop| {
@@ -64,8 +64,12 @@ fn build(paths: &Paths, tools: &Tools, folder: &Path, workshop: &Path) -> Result
         .join(TARGET)
         .join(PROFILE)
         .join(format!("{PACKAGE}.wasm"));
+    // Leptos' types have names of kilobytes: without them the module is a
+    // fraction of its size.
     Bindgen::new()
         .input_path(&wasm)
+        .remove_name_section(true)
+        .remove_producers_section(true)
         .web(true)
         .and_then(|bindgen| bindgen.typescript(false).out_name(PACKAGE).generate(folder))
         .with_context(|| format!("bind {wasm:?}"))?;

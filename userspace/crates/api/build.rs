@@ -1,7 +1,8 @@
 //! Finds the built page that the library embeds.
 //!
-//! `cargo xtask build` sets `UI_DIST`. A bare `cargo check` works without: it
-//! embeds a page that says how to build the real one.
+//! `cargo xtask build` leaves it in `web-ui/dist`; `UI_DIST` names another
+//! folder. A bare `cargo check` works without: it embeds a page that says how
+//! to build the real one.
 
 use std::path::PathBuf;
 use std::{env, fs};
@@ -12,14 +13,19 @@ const STUB: &str = "<!doctype html><title>modeltap</title><p>This binary was bui
 
 fn main() {
     println!("cargo::rerun-if-env-changed=UI_DIST");
-    let folder = env::var_os("UI_DIST")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| {
-            let folder = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join("stub");
-            fs::create_dir_all(&folder).expect("the build's own folder is writable");
-            fs::write(folder.join("index.html"), STUB).expect("the build's own folder is writable");
-            folder
-        });
-    println!("cargo::rerun-if-changed={}", folder.display());
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
+    let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
+    let sources = manifest.join("../../../web-ui");
+    let built = env::var_os("UI_DIST").map_or_else(|| sources.join("dist"), PathBuf::from);
+    let folder = if built.join("index.html").is_file() {
+        println!("cargo::rerun-if-changed={}", built.display());
+        built
+    } else {
+        println!("cargo::rerun-if-changed={}", sources.display());
+        let stub = out.join("stub");
+        fs::create_dir_all(&stub).expect("the build's own folder is writable");
+        fs::write(stub.join("index.html"), STUB).expect("the build's own folder is writable");
+        stub
+    };
     println!("cargo::rustc-env=MODELTAP_UI_DIST={}", folder.display());
 }

@@ -55,7 +55,9 @@ impl Default for Config {
             ring_bytes: 8 * 1024 * 1024,
             read_turn_bytes: 16 * 1024,
             write_turn_bytes: 4 * 1024,
-            continued_bytes: 256,
+            // An event of a stream that brings a token is 200 to 400 bytes
+            // long, and one call may write several.
+            continued_bytes: 1024,
         }
     }
 }
