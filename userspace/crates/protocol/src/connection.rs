@@ -52,9 +52,14 @@ pub(crate) struct Connection {
     /// The client may leave out the body it announced: it waited for leave
     /// and got the final response (RFC 9110 section 10.1.1).
     body_optional: bool,
+    /// When the head began that was answered before it was read to its end: the
+    /// server did not wait for the rest, or the rest was lost.
+    answered_head: Option<MonotonicNs>,
     /// Requests may have been missed since the last one.
     missed_requests: Option<Completeness>,
     read_gap_seen: bool,
+    /// A response without a request began since bytes were read last.
+    answered_unread: bool,
     missed_responses: Option<MissedResponses>,
     /// Responses without a request, until it is known that none was lost.
     unconfirmed: VecDeque<(Exchange, MonotonicNs)>,
@@ -95,8 +100,10 @@ impl Connection {
             last_read: MonotonicNs(0),
             pipelined: false,
             body_optional: false,
+            answered_head: None,
             missed_requests: None,
             read_gap_seen: false,
+            answered_unread: false,
             missed_responses: None,
             unconfirmed: VecDeque::new(),
             peer_finished: None,
@@ -122,6 +129,9 @@ impl Connection {
     /// Takes in the bytes of one call.
     pub(crate) fn data(&mut self, data: &Data, shared: &mut Shared) {
         self.last_event = self.last_event.max(data.at);
+        if data.length == 0 {
+            return;
+        }
         match data.direction {
             Direction::Read => self.read_data(data, shared),
             Direction::Write => self.write_data(data, shared),
@@ -137,7 +147,7 @@ impl Connection {
 
     /// The oldest exchange is over.
     fn finish_oldest(&mut self, outcome: Outcome, finished: MonotonicNs, shared: &mut Shared) {
-        let Some(mut exchange) = self.exchanges.pop_front() else {
+        let Some(exchange) = self.exchanges.pop_front() else {
             return;
         };
         self.exchanges_bytes -= exchange.footprint();
@@ -147,10 +157,7 @@ impl Connection {
             self.reading = None;
         }
         if exchange.is_unrequested() && outcome == Outcome::Complete {
-            if let Some(missed) = self.missed_requests {
-                exchange.degrade(missed);
-            }
-            if exchange.completeness != Completeness::Gap && self.missed_requests.is_none() {
+            if !exchange.follows_missed && exchange.completeness != Completeness::Gap {
                 if self.unconfirmed.len() >= MAX_UNCONFIRMED {
                     self.confirm_pairing(shared);
                 }
@@ -209,6 +216,11 @@ impl Connection {
             shared.push_record(response.into_record(&self.opened, Outcome::Lost, finished));
         }
         let at = self.last_event;
+        if let Some(front) = self.exchanges.front_mut()
+            && front.is_unrequested()
+        {
+            front.degrade(Completeness::Gap);
+        }
         if let Some(front) = self.exchanges.front_mut()
             && std::mem::take(&mut front.tentative)
             && self.answering

@@ -20,7 +20,7 @@ pub(crate) struct Exchange {
     pub(crate) expects_continue: bool,
     /// An interim response was written.
     pub(crate) interim_seen: bool,
-    /// Requests were missed just before this one.
+    /// Requests were missed just before.
     pub(crate) follows_missed: bool,
     /// The response was found after a gap: it is this request's unless a later
     /// request was lost.
@@ -66,6 +66,14 @@ impl Exchange {
         self.method.is_none()
     }
 
+    pub(crate) fn count_request_body(&mut self, n: u64) {
+        self.request_body_bytes = self.request_body_bytes.saturating_add(n);
+    }
+
+    pub(crate) fn count_response_body(&mut self, n: u64) {
+        self.response_body_bytes = self.response_body_bytes.saturating_add(n);
+    }
+
     /// Takes the request from its response, which is another's: what is left
     /// is a response without a request.
     pub(crate) fn split_request(&mut self, response_sequence: u64) -> Self {
@@ -97,6 +105,29 @@ impl Exchange {
         };
     }
 
+    /// Its instants in the order that causes have: threads that share a socket
+    /// take the time after the bytes moved, and so perhaps in another order.
+    fn timings(&self, finished: MonotonicNs) -> Timings {
+        let request_start = self.request_start.max(self.accepted.unwrap_or_default());
+        let request_end = self.request_end.map(|at| at.max(request_start));
+        let response_start = self.response_start.map(|at| at.max(request_start));
+        let response_from = response_start.unwrap_or(request_start);
+        let body_start = self.body_start.map(|at| at.max(response_from));
+        let response_to = body_start.unwrap_or(response_from);
+        let response_end = self.last_write.map(|at| at.max(response_to));
+        Timings {
+            accepted: self.accepted,
+            request_start,
+            request_end,
+            response_start,
+            body_start,
+            response_end,
+            finished: finished
+                .max(response_end.unwrap_or(response_to))
+                .max(request_end.unwrap_or(request_start)),
+        }
+    }
+
     /// What it came to, known to be over at `finished`.
     pub(crate) fn into_record(
         self,
@@ -104,6 +135,7 @@ impl Exchange {
         outcome: Outcome,
         finished: MonotonicNs,
     ) -> RequestRecord {
+        let timings = self.timings(finished);
         RequestRecord {
             connection: opened.id,
             sequence: self.sequence,
@@ -114,15 +146,7 @@ impl Exchange {
             path: self.path,
             http_minor: self.minor,
             status: self.status,
-            timings: Timings {
-                accepted: self.accepted,
-                request_start: self.request_start,
-                request_end: self.request_end,
-                response_start: self.response_start,
-                body_start: self.body_start,
-                response_end: self.last_write,
-                finished: finished.max(self.last_write.unwrap_or(finished)),
-            },
+            timings,
             request_body_bytes: self.request_body_bytes,
             response_body_bytes: self.response_body_bytes,
             streamed: self.streamed,

@@ -35,6 +35,9 @@ pub(crate) trait Head: Sized {
     fn starts(bytes: &[u8]) -> Match;
     /// Whether `bytes` begin one, where anything else may stand.
     fn surely_starts(bytes: &[u8]) -> Match;
+    /// Whether a call that begins with `bytes` ends a message whose end is not
+    /// known.
+    fn supersedes(bytes: &[u8]) -> bool;
     /// Reads one.
     fn parse(bytes: &[u8]) -> Parsed<Self>;
     /// What can be told of one of which only the beginning is known.
@@ -98,6 +101,10 @@ impl Head for RequestHead {
 
     fn surely_starts(bytes: &[u8]) -> Match {
         detect::known_request_start(bytes)
+    }
+
+    fn supersedes(bytes: &[u8]) -> bool {
+        detect::known_request_start(bytes) == Match::Yes
     }
 
     fn parse(bytes: &[u8]) -> Parsed<Self> {
@@ -216,6 +223,11 @@ impl ResponseHead {
         (100..=199).contains(&self.status) && self.status != 101
     }
 
+    /// Whether the head's end was not seen.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.length == DeclaredLength::Cut
+    }
+
     /// Whether the body is sent piece by piece.
     pub(crate) fn is_streamed(&self) -> bool {
         self.event_stream || self.length == DeclaredLength::Chunked
@@ -229,6 +241,12 @@ impl Head for ResponseHead {
 
     fn surely_starts(bytes: &[u8]) -> Match {
         detect::response_start(bytes)
+    }
+
+    /// It is asked only once the next request was read: what is written then
+    /// belongs to its response but for races, so that few bytes will do.
+    fn supersedes(bytes: &[u8]) -> bool {
+        !bytes.is_empty() && detect::response_start(bytes) != Match::No
     }
 
     fn parse(bytes: &[u8]) -> Parsed<Self> {

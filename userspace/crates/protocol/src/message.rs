@@ -268,7 +268,7 @@ impl<H: Head> Messages<H> {
                     if input.is_empty() {
                         return None;
                     }
-                    if input.fresh && may_begin && H::surely_starts(input.bytes) == Match::Yes {
+                    if input.fresh && may_begin && H::supersedes(input.bytes) {
                         self.state = State::Seeking;
                         return Some(Item::Superseded);
                     }

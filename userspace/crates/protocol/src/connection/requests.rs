@@ -40,7 +40,7 @@ impl Connection {
                 }
                 Item::Body { data: n, progress } => {
                     if let Some(exchange) = self.exchange_being_read() {
-                        exchange.request_body_bytes += n;
+                        exchange.count_request_body(n);
                         match progress {
                             Progress::More => {}
                             Progress::End => exchange.request_end = Some(data.at),
@@ -65,6 +65,7 @@ impl Connection {
             }
         }
         self.last_read = data.at;
+        self.answered_unread = false;
     }
 
     fn request_head(
@@ -103,7 +104,11 @@ impl Connection {
                 self.requests.begin_cut();
             }
         }
-        self.push_exchange(exchange);
+        if self.answered_head.take() == Some(started) {
+            self.reading = None;
+        } else {
+            self.push_exchange(exchange);
+        }
     }
 
     fn exchange_being_read(&mut self) -> Option<&mut Exchange> {
@@ -134,14 +139,14 @@ impl Connection {
             GapEffect::Within(n) => {
                 missed = false;
                 if let Some(exchange) = self.exchange_being_read() {
-                    exchange.request_body_bytes += n;
+                    exchange.count_request_body(n);
                     exchange.degrade(Completeness::Gap);
                 }
             }
             GapEffect::Ended(n) => {
                 missed = false;
                 if let Some(exchange) = self.exchange_being_read() {
-                    exchange.request_body_bytes += n;
+                    exchange.count_request_body(n);
                     exchange.degrade(Completeness::Gap);
                 }
                 self.reading = None;
@@ -155,7 +160,7 @@ impl Connection {
             GapEffect::Cut(Some(head)) => {
                 let started = self.requests.head_started();
                 self.request_head(head, started, started, shared);
-                if let Some(exchange) = self.exchanges.back_mut() {
+                if let Some(exchange) = self.exchange_being_read() {
                     exchange.degrade(Completeness::Gap);
                 }
                 self.reading = None;

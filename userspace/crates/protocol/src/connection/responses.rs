@@ -6,9 +6,9 @@ use modeltap_core::time::MonotonicNs;
 
 use super::Connection;
 use crate::body::Progress;
-use crate::detect::Protocol;
+use crate::detect::{Match, Protocol};
 use crate::exchange::Exchange;
-use crate::http1::{Framing, ResponseHead};
+use crate::http1::{Framing, Head, ResponseHead};
 use crate::message::{GapEffect, Input, Item};
 use crate::table::Shared;
 
@@ -32,6 +32,10 @@ impl Connection {
         }
         shared.stats.bytes_skipped += placement.stale;
         let mut input = Input::new(data.at, &data.bytes, data.length, placement.stale);
+        if self.may_lack_body() && ResponseHead::surely_starts(input.bytes()) != Match::No {
+            self.finish_oldest(Outcome::Complete, data.at, shared);
+            self.responses.expect_head();
+        }
         loop {
             let may_begin = self.response_may_begin();
             let Some(item) = self.responses.advance(&mut input, shared, may_begin) else {
@@ -64,6 +68,15 @@ impl Connection {
         }
     }
 
+    /// Whether the response may be one to HEAD: its request is not known,
+    /// nothing of the body it announced was written, and the next request came.
+    fn may_lack_body(&self) -> bool {
+        self.answering
+            && (self.exchanges.len() > 1 || self.requests.is_inside_head())
+            && self.exchanges[0].is_unrequested()
+            && self.exchanges[0].body_start.is_none()
+    }
+
     /// Whether a status line at the beginning of a write, where none is
     /// expected, begins a response.
     fn response_may_begin(&self) -> bool {
@@ -88,6 +101,10 @@ impl Connection {
             if let Some(exchange) = self.exchanges.front_mut() {
                 exchange.interim_seen = true;
             }
+            if head.is_cut() {
+                // The final one may have begun in the bytes behind it.
+                self.miss_responses(0, !self.exchanges.is_empty());
+            }
             return;
         }
         if let Some(missed) = self.missed_responses.take()
@@ -97,8 +114,13 @@ impl Connection {
             return;
         }
         if self.exchanges.is_empty() {
+            self.answer_head_being_read();
             let mut exchange = Exchange::new(self.next_sequence, started);
             exchange.minor = head.minor;
+            if let Some(missed) = self.missed_requests {
+                exchange.degrade(missed);
+                exchange.follows_missed = true;
+            }
             self.push_exchange(exchange);
         }
         let request_is_unframed = self.requests.is_unframed();
@@ -148,7 +170,7 @@ impl Connection {
         exchange.last_write = Some(at);
         if n > 0 {
             exchange.body_start.get_or_insert(at);
-            exchange.response_body_bytes += n;
+            exchange.count_response_body(n);
         }
         match progress {
             Progress::More => {}
@@ -163,13 +185,13 @@ impl Connection {
             GapEffect::Harmless => {}
             GapEffect::Within(n) => {
                 if let Some(exchange) = self.exchanges.front_mut() {
-                    exchange.response_body_bytes += n;
+                    exchange.count_response_body(n);
                     exchange.degrade(Completeness::Gap);
                 }
             }
             GapEffect::Ended(n) => {
                 if let Some(exchange) = self.exchanges.front_mut() {
-                    exchange.response_body_bytes += n;
+                    exchange.count_response_body(n);
                 }
                 self.lose_oldest(at, shared);
             }
@@ -189,6 +211,14 @@ impl Connection {
                 self.miss_responses(gap, false);
             }
             GapEffect::Between => self.miss_responses(gap, !self.exchanges.is_empty()),
+        }
+    }
+
+    /// No request waits for the response that begins: if one is being read,
+    /// it is that one's.
+    fn answer_head_being_read(&mut self) {
+        if self.requests.is_inside_head() {
+            self.answered_head = Some(self.requests.head_started());
         }
     }
 
@@ -216,6 +246,13 @@ impl Connection {
             self.lose_all(at, shared);
             return false;
         }
+        if self.missed_requests.is_some()
+            || self.requests.is_inside_head()
+            || self.requests.is_unframed()
+        {
+            // A later request was or may have been read, and this answers it.
+            self.lose_all(at, shared);
+        }
         // A client that does not pipeline asks again only once it was
         // answered: all but the last request are.
         let was_open_then = self.exchanges.len() == 1 && missed.oldest_answered;
@@ -236,9 +273,11 @@ impl Connection {
             }
             exchange.tentative = true;
         } else {
+            self.answer_head_being_read();
             let mut exchange = Exchange::new(self.next_sequence, started);
             exchange.degrade(Completeness::Gap);
             self.push_exchange(exchange);
+            self.answered_unread = true;
         }
         true
     }

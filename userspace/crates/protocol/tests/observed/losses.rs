@@ -324,3 +324,30 @@ fn connection_that_asks_for_too_much_is_given_up() {
     let stats = checked.table.stats();
     assert_eq!((stats.n_given_up, stats.bytes_buffered), (1, 0));
 }
+
+#[test]
+fn half_a_head_lost_never_shifts_the_responses() {
+    for lost in 0..6 {
+        let mut s = Socket::accepted();
+        for n in 0..3 {
+            let request = format!("GET /{n} HTTP/1.1\r\nHost: h\r\n\r\n");
+            s.read(&request[..10]);
+            if lost == 2 * n {
+                s.lost();
+            }
+            s.read(&request[10..]);
+            if lost == 2 * n + 1 {
+                s.lost();
+            }
+            s.write(format!("HTTP/1.1 20{n} OK\r\nContent-Length: 0\r\n\r\n"));
+        }
+        s.local_finished();
+        let expected: Vec<_> = (0..3)
+            .map(|n| match n == lost / 2 {
+                true => format!("-  20{n} 0>0 lost gap"),
+                false => format!("GET /{n} 20{n} 0>0 complete"),
+            })
+            .collect();
+        check(&s, &expected.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+}

@@ -3,4 +3,5 @@
 
 mod conversations;
 mod losses;
+mod properties;
 mod support;
