@@ -1,5 +1,6 @@
 //! Restarts, crashes, other processes and files that are none of ours.
 
+mod children;
 mod support;
 
 use std::io::{Read, Write};
@@ -7,8 +8,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use children::{TASK, TestChild, probe, set_aside};
 use modeltap_store::{OpenError, Store, StoreConfig};
-use support::{TASK, TestChild, n_requests, open, probe, rollup, set_aside};
+use support::{config, n_requests, open, rollup};
 
 const MS: Duration = Duration::from_millis(1);
 /// Rollups a batch of the writing child's.
@@ -131,7 +133,7 @@ fn killed_writer_loses_nothing_it_had_written_and_no_part_of_a_batch() {
         writing.kill();
         let config = StoreConfig {
             probe: Some(probe()),
-            ..StoreConfig::new(&path)
+            ..config(&path)
         };
         let (writer, reader) = Store::open(config).unwrap();
         let found = n_requests(&reader) - before;
@@ -154,7 +156,7 @@ fn second_process_is_told_who_holds_the_file() {
     for probe in [None, Some(probe())] {
         let error = Store::open(StoreConfig {
             probe,
-            ..StoreConfig::new(&path)
+            ..config(&path)
         })
         .unwrap_err();
         assert!(
@@ -181,7 +183,7 @@ fn file_that_is_no_database_is_refused_and_untouched() {
         for probe in [None, Some(probe())] {
             let error = Store::open(StoreConfig {
                 probe,
-                ..StoreConfig::new(&path)
+                ..config(&path)
             })
             .unwrap_err();
             assert!(matches!(error, OpenError::NotADatabase { .. }), "{error:?}");
@@ -214,7 +216,7 @@ fn database_of_somebody_else_or_of_later_is_refused_and_untouched() {
         for probe in [None, Some(probe())] {
             let error = Store::open(StoreConfig {
                 probe,
-                ..StoreConfig::new(&path)
+                ..config(&path)
             })
             .unwrap_err();
             match name {
@@ -268,7 +270,7 @@ fn damaged_database_is_kept_aside_and_a_new_one_begun() {
         std::fs::write(&path, &damaged).unwrap();
         let config = StoreConfig {
             probe: Some(probe()),
-            ..StoreConfig::new(&path)
+            ..config(&path)
         };
         let (writer, reader) = Store::open(config).unwrap();
         assert_eq!(n_requests(&reader), 0);
@@ -302,7 +304,7 @@ fn child_that_dies_or_hangs_has_the_log_and_then_the_file_moved_aside() {
         probe.timeout = Duration::from_millis(500);
         let (_writer, reader) = Store::open(StoreConfig {
             probe: Some(probe),
-            ..StoreConfig::new(&path)
+            ..config(&path)
         })
         .unwrap();
         let notice = reader.stats().notice.unwrap();
@@ -337,7 +339,7 @@ fn full_queue_drops_and_counts_and_never_waits() {
     let path = directory.path().join("modeltap.duckdb");
     let config = StoreConfig {
         queue: 1,
-        ..StoreConfig::new(&path)
+        ..config(&path)
     };
     let (writer, reader) = Store::open(config).unwrap();
     let began = Instant::now();

@@ -1,18 +1,14 @@
-//! Rollups for tests, and children that may die.
+//! Rollups for tests.
 
-use std::io::{BufRead, BufReader, Lines};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use modeltap_core::record::{Method, Outcome};
 use modeltap_core::rollup::{Figures, Rollup, SeriesKey};
 use modeltap_core::time::UnixNs;
-use modeltap_store::{Metric, ProbeCommand, Query, Reader, Stat, Store, StoreConfig, Writer};
+use modeltap_store::{Metric, Query, Reader, Retention, Stat, Store, StoreConfig, Writer};
 
-/// Names what a child of the tests is to do.
-pub const TASK: &str = "MODELTAP_STORE_TEST_TASK";
 /// 2023-11-14T22:10:00Z: a whole minute.
 pub const EPOCH: u64 = 1_700_000_000 - 1_700_000_000 % 60;
 
@@ -53,8 +49,22 @@ pub fn rollup(
     }
 }
 
+/// Keeps everything: the rollups of these tests are years old.
+pub fn config(path: &Path) -> StoreConfig {
+    let ages = Duration::from_secs(100 * 366 * 86_400);
+    let retention = Retention {
+        seconds: ages,
+        ten_seconds: ages,
+        minutes: ages,
+    };
+    StoreConfig {
+        retention,
+        ..StoreConfig::new(path)
+    }
+}
+
 pub fn open(path: &Path) -> (Writer, Reader) {
-    Store::open(StoreConfig::new(path)).expect("the store opens")
+    Store::open(config(path)).expect("the store opens")
 }
 
 pub fn query(metric: Metric, stat: Stat, seconds: std::ops::Range<u64>, step: u64) -> Query {
@@ -77,81 +87,4 @@ pub fn query(metric: Metric, stat: Stat, seconds: std::ops::Range<u64>, step: u6
 pub fn n_requests(reader: &Reader) -> u64 {
     let all = query(Metric::Requests, Stat::Count, 0..86_400, 3_600);
     reader.query(&all).expect("a valid query").n_requests
-}
-
-/// Has this test program open the file first.
-pub fn probe() -> ProbeCommand {
-    ProbeCommand {
-        program: std::env::current_exe().expect("a running program has a path"),
-        arguments: ["--exact", "child", "--nocapture"].map(Into::into).to_vec(),
-        variables: vec![(TASK.into(), "probe".into())],
-        timeout: Duration::from_secs(30),
-    }
-}
-
-/// A child of the tests and the lines it writes.
-pub struct TestChild {
-    pub child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl TestChild {
-    pub fn start(task: &str, path: &Path) -> Self {
-        let program = std::env::current_exe().expect("a running program has a path");
-        Self::spawn(Command::new(program), task, path)
-    }
-
-    /// Starts it with files limited to so many blocks of 512 bytes; a write
-    /// beyond that fails, as on a full disk.
-    pub fn start_limited(task: &str, path: &Path, blocks: u32) -> Self {
-        let program = std::env::current_exe().expect("a running program has a path");
-        let mut command = Command::new("sh");
-        let script = format!("trap '' XFSZ; ulimit -S -f {blocks}; exec \"$0\" \"$@\"");
-        command.arg("-c").arg(script).arg(program);
-        Self::spawn(command, task, path)
-    }
-
-    fn spawn(mut command: Command, task: &str, path: &Path) -> Self {
-        let mut child = command
-            .args(["--exact", "child", "--nocapture"])
-            .arg(path)
-            .env(TASK, task)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the child starts");
-        let stdout = child.stdout.take().expect("its output is piped");
-        Self {
-            child,
-            lines: BufReader::new(stdout).lines(),
-        }
-    }
-
-    /// What follows the next line that begins with `word`.
-    pub fn wait_for(&mut self, word: &str) -> String {
-        for line in self.lines.by_ref() {
-            if let Some(rest) = line.expect("text").strip_prefix(word) {
-                return rest.trim().to_owned();
-            }
-        }
-        panic!("the child ended without saying {word:?}");
-    }
-
-    /// As `kill -9` does.
-    pub fn kill(mut self) {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it ends");
-    }
-}
-
-/// Files beside the database whose names say that they were moved aside.
-pub fn set_aside(path: &Path) -> Vec<PathBuf> {
-    let directory = path.parent().expect("a file is in a directory");
-    let mut aside: Vec<PathBuf> = std::fs::read_dir(directory)
-        .expect("the directory is readable")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.to_string_lossy().contains(".damaged-"))
-        .collect();
-    aside.sort();
-    aside
 }
