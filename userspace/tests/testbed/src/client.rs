@@ -10,7 +10,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use crate::clock::monotonic_ns;
 
 /// Longest wait for the next bytes of an answer.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Longest answer taken.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 

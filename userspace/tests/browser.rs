@@ -1,0 +1,152 @@
+//! The page in a real Chromium: it shows the numbers of a known load, says
+//! when the daemon is gone, and comes back with it.
+//!
+//! Pictures of it are kept in `target/screenshots/`.
+
+#[path = "browser/session.rs"]
+mod session;
+
+use std::time::Duration;
+
+use modeltap_testbed::clock::{await_some, await_that};
+use modeltap_testbed::daemon::{self, Daemon, Start};
+use modeltap_testbed::docker::{Container, Spec};
+use modeltap_testbed::ground;
+use modeltap_testbed::images;
+use modeltap_testbed::load::{self, Target};
+use modeltap_testbed::truth::{self, Counts};
+use serde_json::Value;
+
+use crate::session::{Browser, Scheme};
+
+/// Longest time until the page shows something.
+const SHOWS_WITHIN: Duration = Duration::from_secs(20);
+/// Longest time until the page has found the daemon again.
+const RECONNECTS_WITHIN: Duration = Duration::from_secs(40);
+
+/// Widths and heights of the pictures: a desk and a telephone.
+const SIZES: [(u32, u32); 2] = [(1440, 900), (390, 844)];
+
+fn url(daemon: &Daemon, path: &str) -> String {
+    format!("http://{}{path}", daemon.address())
+}
+
+/// Takes pictures of the page as it is, and checks that it fits each size.
+#[track_caller]
+fn take_pictures(browser: &Browser, name: &str) {
+    for (width, height) in SIZES {
+        for scheme in [Scheme::Dark, Scheme::Light] {
+            browser.view(width, height, scheme);
+            // Charts follow the size with their next frame.
+            std::thread::sleep(Duration::from_millis(400));
+            browser.screenshot(name, width, scheme);
+            let wide = browser.evaluate("return document.documentElement.scrollWidth");
+            assert!(
+                wide.as_u64() <= Some(u64::from(width)),
+                "{name} at {width}: {wide} wide"
+            );
+        }
+    }
+    browser.view(SIZES[0].0, SIZES[0].1, Scheme::Dark);
+}
+
+/// The totals that the service's page shows.
+fn totals_shown(browser: &Browser) -> Counts {
+    let body = "return [...document.querySelectorAll('[data-testid=route-total]')]\
+        .map(e => ['route', 'method', 'status', 'count'].map(n => e.getAttribute('data-' + n)))";
+    let rows = browser.evaluate(body);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let rows = rows.as_array().into_iter().flatten();
+    rows.map(|row| {
+        let key = (text(&row[0]), text(&row[1]), text(&row[2]));
+        (key, text(&row[3]).parse().unwrap_or_default())
+    })
+    .collect()
+}
+
+/// A figure as it is shown: `5 %` and `5.00%` are 5.
+fn shown(text: &str) -> Option<f64> {
+    let digits: String = text
+        .trim()
+        .chars()
+        .take_while(|c| c.is_ascii_digit() || *c == '.')
+        .collect();
+    digits.parse().ok()
+}
+
+#[test]
+fn page_shows_the_numbers_of_a_known_load_and_survives_its_daemon() {
+    let Some(_ground) = ground::take("browser") else {
+        return;
+    };
+    let image = images::servers();
+    let command = "uvicorn fastapi_app:app --host 0.0.0.0 --port 8000 --no-access-log";
+    let container = Container::start("shown", &Spec::new(&image, command)).listening(8000);
+    let data = tempfile::tempdir().unwrap();
+    let binary = daemon::binary(env!("CARGO_BIN_EXE_modeltap"));
+    let daemon = Start::new(&binary, data.path()).ready();
+    daemon.await_service(container.name());
+
+    let browser = Browser::start();
+    browser.view(SIZES[0].0, SIZES[0].1, Scheme::Dark);
+    browser.open(&url(&daemon, "/"));
+    let row = format!("[data-testid='service-row-{}']", container.name());
+    await_that("the service's row", SHOWS_WITHIN, || browser.shows(&row));
+    assert!(browser.shows("[data-testid='capture-badge']"));
+    take_pictures(&browser, "no-traffic");
+
+    let rows = load::run(
+        Target::inside(&container, 8000),
+        load::spread(load::mix(400)),
+    );
+    daemon.await_requests(container.name(), rows.len());
+    let figure = |name: &str| format!("{row} [data-testid='{name}']");
+    await_that("a request rate above zero", SHOWS_WITHIN, || {
+        let text = browser.text(&figure("requests-rate"));
+        text.and_then(|text| shown(&text))
+            .is_some_and(|rate| rate > 0.0)
+    });
+    // One request of twenty is answered with 500.
+    await_that("an error rate of 5 %", SHOWS_WITHIN, || {
+        let text = browser.text(&figure("error-rate"));
+        text.and_then(|text| shown(&text))
+            .is_some_and(|rate| (rate - 5.0).abs() < 0.1)
+    });
+    let p95 = await_some("a 95th percentile", SHOWS_WITHIN, || {
+        browser.text(&figure("p95")).and_then(|text| shown(&text))
+    });
+    assert!(p95 > 0.0);
+    let badge = browser.text("[data-testid='capture-badge']").unwrap();
+    assert!(badge.contains("100"), "everything was captured: {badge:?}");
+    take_pictures(&browser, "overview");
+
+    browser.open(&url(&daemon, &format!("/services/{}", container.name())));
+    let sent = truth::sent(&rows);
+    let mut last = Counts::new();
+    let equal = || {
+        last = totals_shown(&browser);
+        last == sent
+    };
+    await_that("the exact totals of the load", SHOWS_WITHIN, equal);
+    assert_eq!(last, sent);
+    take_pictures(&browser, "service");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+
+    // The daemon goes, and comes back at the same address.
+    browser.open(&url(&daemon, "/"));
+    await_that("the service's row", SHOWS_WITHIN, || browser.shows(&row));
+    let gone = "[data-testid='daemon-gone']";
+    assert!(!browser.shows(gone));
+    let again = daemon.same_again();
+    daemon.stop();
+    await_that("the page to say so", RECONNECTS_WITHIN, || {
+        browser.shows(gone)
+    });
+    take_pictures(&browser, "daemon-gone");
+    let daemon = again.ready();
+    await_that("the page to find it again", RECONNECTS_WITHIN, || {
+        !browser.shows(gone) && browser.shows(&row)
+    });
+    drop(browser);
+    daemon.stop();
+}
