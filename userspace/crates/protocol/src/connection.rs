@@ -47,6 +47,9 @@ pub(crate) struct Connection {
     /// The oldest exchange's final response has begun.
     answering: bool,
     last_read: MonotonicNs,
+    /// The last exchange to end had no request: where its response ended was
+    /// told by its head alone.
+    last_was_unrequested: bool,
     /// Requests came before the responses to earlier ones.
     pipelined: bool,
     /// The client may leave out the body it announced: it waited for leave
@@ -98,6 +101,7 @@ impl Connection {
             reading: None,
             answering: false,
             last_read: MonotonicNs(0),
+            last_was_unrequested: false,
             pipelined: false,
             body_optional: false,
             answered_head: None,
@@ -152,6 +156,7 @@ impl Connection {
         };
         self.exchanges_bytes -= exchange.footprint();
         self.answering = false;
+        self.last_was_unrequested = exchange.is_unrequested();
         if self.reading == Some(exchange.sequence) && self.requests.is_unframed() {
             self.requests.seek(shared);
             self.reading = None;

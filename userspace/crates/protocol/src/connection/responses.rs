@@ -62,6 +62,8 @@ impl Connection {
                     self.responses.make_opaque(shared);
                 }
                 Item::Garbage(_) if self.requests.is_opaque() => self.responses.make_opaque(shared),
+                // A response to HEAD has no body: this was a later one's head.
+                Item::Garbage(_) if self.last_was_unrequested => self.miss_responses(0, true),
                 Item::Garbage(_) => {}
                 Item::Missed => self.miss_responses(0, !self.exchanges.is_empty()),
             }

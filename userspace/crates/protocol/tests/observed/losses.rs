@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use modeltap_core::record::Outcome;
 use modeltap_core::time::MonotonicNs;
 use modeltap_protocol::Config;
 
@@ -350,4 +351,30 @@ fn half_a_head_lost_never_shifts_the_responses() {
             .collect();
         check(&s, &expected.iter().map(String::as_str).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn head_whose_beginning_was_lost_is_not_taken_for_a_body_and_forgotten() {
+    // The request to HEAD was lost, so that its answer seems to have a body;
+    // the next head is eaten as one, and the one after must not answer c.
+    let mut s = Socket::accepted();
+    s.read("HEAD /a HTTP/1.1\r\n\r\n").lost();
+    s.write("HTTP/1.1 400 Bad\r\nContent-Length: 12\r\n\r\n");
+    s.read(&GET_C[..9]).read(&GET_C[9..]).lost();
+    s.write(&OK_2[..1]).lost().write(&OK_2[1..]);
+    s.read(&GET_B[..9])
+        .lost()
+        .read(&GET_B[9..])
+        .write(NOT_FOUND)
+        .local_finished();
+    let (records, _) = crate::support::run(&s.events);
+    assert!(
+        records.iter().all(|record| record.outcome == Outcome::Lost),
+        "{records:?}"
+    );
+    assert!(
+        records
+            .iter()
+            .all(|record| record.path != "/c" || record.status.is_none())
+    );
 }
