@@ -61,9 +61,9 @@ pub(crate) struct Connection {
     /// Requests may have been missed since the last one.
     missed_requests: Option<Completeness>,
     read_gap_seen: bool,
-    /// A response without a request began since bytes were read last.
-    answered_unread: bool,
     missed_responses: Option<MissedResponses>,
+    /// Pipelined requests were told as lost, and their responses may follow.
+    lost_pipelined: bool,
     /// Responses without a request, until it is known that none was lost.
     unconfirmed: VecDeque<(Exchange, MonotonicNs)>,
 
@@ -107,8 +107,8 @@ impl Connection {
             answered_head: None,
             missed_requests: None,
             read_gap_seen: false,
-            answered_unread: false,
             missed_responses: None,
+            lost_pipelined: false,
             unconfirmed: VecDeque::new(),
             peer_finished: None,
             local_finished: None,

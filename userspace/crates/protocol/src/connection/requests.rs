@@ -65,7 +65,6 @@ impl Connection {
             }
         }
         self.last_read = data.at;
-        self.answered_unread = false;
     }
 
     fn request_head(

@@ -123,6 +123,9 @@ impl Connection {
                 exchange.degrade(missed);
                 exchange.follows_missed = true;
             }
+            if self.lost_pipelined {
+                exchange.degrade(Completeness::Gap);
+            }
             self.push_exchange(exchange);
         }
         let request_is_unframed = self.requests.is_unframed();
@@ -244,7 +247,8 @@ impl Connection {
         shared: &mut Shared,
     ) -> bool {
         if self.pipelined {
-            // Any of them may be meant. They are told as lost already.
+            // Any of them may be meant, and all of them are told as lost.
+            self.lost_pipelined = true;
             self.lose_all(at, shared);
             return false;
         }
@@ -279,7 +283,6 @@ impl Connection {
             let mut exchange = Exchange::new(self.next_sequence, started);
             exchange.degrade(Completeness::Gap);
             self.push_exchange(exchange);
-            self.answered_unread = true;
         }
         true
     }

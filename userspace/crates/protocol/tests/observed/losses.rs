@@ -214,6 +214,16 @@ fn pipelined_responses_are_not_guessed_at_after_a_loss() {
             "GET /c 200 0>2 complete",
         ],
     );
+    // Nor do those that follow become responses without a request.
+    let mut s = Socket::accepted();
+    s.read([GET_A, GET_B, GET_C].concat())
+        .write(OK_2)
+        .lost()
+        .write(OK_2)
+        .write(NOT_FOUND)
+        .local_finished();
+    let (records, _) = crate::support::run(&s.events);
+    assert!(records.iter().all(|record| record.outcome == Outcome::Lost));
 }
 
 #[test]
