@@ -21,7 +21,7 @@ pub struct Cli {
     pub command: Option<Command>,
     /// Options of every command.
     #[command(flatten)]
-    pub options: Options,
+    pub(crate) options: Options,
 }
 
 /// What to do.
@@ -52,7 +52,7 @@ pub enum Command {
 
 /// Options; each has a key and a variable of the same name.
 #[derive(Debug, Default, Args, Serialize)]
-pub struct Options {
+pub(crate) struct Options {
     /// Configuration file [default: /etc/modeltap/modeltap.toml, if it exists]
     #[arg(long, global = true, value_name = "FILE", env = "MODELTAP_CONFIG")]
     #[serde(skip)]

@@ -109,7 +109,7 @@ impl Default for Config {
 /// # Errors
 /// A file that was asked for is missing or broken, a key is unknown, or a
 /// value is out of range; the message names the layer.
-pub fn load(options: &Options) -> anyhow::Result<(Config, Figment)> {
+pub(crate) fn load(options: &Options) -> anyhow::Result<(Config, Figment)> {
     let figment = figment(options)?;
     let config: Config = figment.extract().map_err(one_line)?;
     check(&config)?;

@@ -6,6 +6,7 @@
 //! origin for anything. Invariants: what is not known is a dash, never a
 //! zero; everything that comes in is bounded; losing the daemon dims the
 //! last figures and heals by itself.
+#![forbid(unsafe_code)]
 
 mod browser;
 mod client;

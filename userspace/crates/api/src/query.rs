@@ -24,7 +24,7 @@ const DEFAULT_STEPS: u64 = 240;
 /// Parameters of `/requests`, as they came.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RequestParameters {
+pub(crate) struct RequestParameters {
     service: Option<String>,
     container: Option<String>,
     route: Option<String>,
@@ -125,7 +125,7 @@ impl RequestFilter {
 /// Parameters of `/query`, as they came.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct QueryParameters {
+pub(crate) struct QueryParameters {
     metric: Option<String>,
     stat: Option<String>,
     from: Option<String>,

@@ -24,7 +24,6 @@ const MAX_OVERFLOW_SERIES: usize = 256;
 const SWEEP_SECONDS: u64 = 60;
 /// A clock that goes back by more than this was set; by less it was corrected.
 const CLOCK_SET_BACK_SECONDS: u64 = 5;
-/// The kernel's clock in nanoseconds.
 const NS_PER_SECOND: u64 = 1_000_000_000;
 
 /// Limits of the aggregator.

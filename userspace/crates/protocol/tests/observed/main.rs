@@ -2,6 +2,7 @@
 //! and properties that hold for any input.
 
 mod conversations;
+mod endings;
 mod losses;
 mod properties;
 mod support;
