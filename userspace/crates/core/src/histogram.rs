@@ -81,6 +81,20 @@ impl DurationHistogram {
         }
     }
 
+    /// Takes out every count of `other`, which was added before; a count that
+    /// is not there is left at zero.
+    pub fn subtract(&mut self, other: &Self) {
+        for &(bucket, count) in &other.buckets {
+            if let Ok(at) = self
+                .buckets
+                .binary_search_by_key(&bucket, |(index, _)| *index)
+            {
+                self.buckets[at].1 = self.buckets[at].1.saturating_sub(count);
+            }
+        }
+        self.buckets.retain(|(_, count)| *count > 0);
+    }
+
     /// Durations counted.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -221,6 +235,24 @@ mod tests {
         assert!((p50 - 0.001).abs() < 0.001 * 0.008, "{p50}");
         assert!((p100 - 1.0).abs() < 0.008, "{p100}");
         assert_eq!(fast.count(), 100);
+    }
+
+    #[test]
+    fn what_was_added_and_subtracted_leaves_no_trace() {
+        let mut kept = DurationHistogram::default();
+        let mut gone = DurationHistogram::default();
+        for ms in 1..50 {
+            kept.record(Duration::from_millis(ms));
+            gone.record(Duration::from_millis(ms * 3));
+        }
+        let mut both = kept.clone();
+        both.merge(&gone);
+        both.subtract(&gone);
+        assert_eq!(both, kept);
+        both.subtract(&kept);
+        assert_eq!(both, DurationHistogram::default());
+        both.subtract(&kept);
+        assert!(both.is_empty());
     }
 
     #[test]

@@ -22,6 +22,8 @@ const SPARKLINE_SECONDS: u64 = 10;
 #[derive(Debug, Default)]
 pub(crate) struct LiveWindow {
     seconds: VecDeque<LiveSecond>,
+    /// By route and method.
+    routes: Vec<RouteWindow>,
     durations: Option<Box<Sliding>>,
     times_to_first_byte: Option<Box<Sliding>>,
 }
@@ -31,15 +33,24 @@ struct LiveSecond {
     second: u64,
     tally: Tally,
     by_class: [u64; 6],
-    routes: Box<[LiveRoute]>,
 }
 
-/// One route and method in one second. Histograms are kept encoded, at about
-/// three bytes a bucket instead of sixteen: there are sixty a route.
+/// One route and method. Its merged histograms are sparse: there are hundreds
+/// of routes, and each fills some dozens of buckets.
 #[derive(Debug)]
-struct LiveRoute {
+struct RouteWindow {
     route: Arc<str>,
     method: Option<Method>,
+    cells: VecDeque<Cell>,
+    durations: DurationHistogram,
+    times_to_first_byte: DurationHistogram,
+}
+
+/// One second of a route. Histograms are kept encoded, at about three bytes a
+/// bucket instead of sixteen: there are sixty a route.
+#[derive(Debug)]
+struct Cell {
+    second: u64,
     tally: Tally,
     by_status: Box<[(Option<u16>, u64)]>,
     durations: Box<[u8]>,
@@ -83,53 +94,67 @@ impl LiveWindow {
     pub(crate) fn push(&mut self, second: u64, rollups: &[Rollup]) {
         let mut tally = Tally::default();
         let mut by_class = [0; 6];
-        let mut routes = Vec::new();
-        let durations = self
-            .durations
-            .get_or_insert_with(|| Box::new(Sliding::new()));
-        let ttfb = self
-            .times_to_first_byte
-            .get_or_insert_with(|| Box::new(Sliding::new()));
         let same =
             |a: &Rollup, b: &Rollup| a.key.route == b.key.route && a.key.method == b.key.method;
         for group in rollups.chunk_by(same) {
-            let route = LiveRoute::merged(group);
-            tally.add(route.tally);
+            let mut all = Figures::default();
+            let mut by_status = Vec::with_capacity(group.len());
             for rollup in group {
+                all.merge(&rollup.figures);
+                add_status(&mut by_status, rollup.key.status, rollup.figures.n_requests);
                 by_class[status_class(rollup.key.status)] += rollup.figures.n_requests;
-                durations.add(&rollup.figures.duration);
-                ttfb.add(&rollup.figures.time_to_first_byte);
             }
-            routes.push(route);
+            let cell = Cell {
+                second,
+                tally: Tally::from(&all),
+                by_status: by_status.into(),
+                durations: all.duration.encode().into(),
+                times_to_first_byte: all.time_to_first_byte.encode().into(),
+            };
+            tally.add(cell.tally);
+            sliding(&mut self.durations).add(&all.duration);
+            sliding(&mut self.times_to_first_byte).add(&all.time_to_first_byte);
+            let route = self.route(&group[0]);
+            route.durations.merge(&all.duration);
+            route.times_to_first_byte.merge(&all.time_to_first_byte);
+            route.cells.push_back(cell);
         }
-        let routes = routes.into_boxed_slice();
         self.seconds.push_back(LiveSecond {
             second,
             tally,
             by_class,
-            routes,
         });
     }
 
     /// Lets go of the seconds outside `first..end`.
     pub(crate) fn expire(&mut self, first: u64, end: u64) {
-        while self
-            .seconds
-            .front()
-            .is_some_and(|old| !(first..end).contains(&old.second))
-        {
-            let old = self.seconds.pop_front().expect("the front was just seen");
-            if let Some(sliding) = &mut self.durations {
-                sliding.remove(&merged(old.routes.iter().map(|route| &*route.durations)));
+        let is_over = |second: u64| !(first..end).contains(&second);
+        let mut durations = DurationHistogram::default();
+        let mut times_to_first_byte = DurationHistogram::default();
+        for route in &mut self.routes {
+            while route.cells.front().is_some_and(|cell| is_over(cell.second)) {
+                let cell = route.cells.pop_front().expect("the front was just seen");
+                let gone = decoded(&cell.durations);
+                route.durations.subtract(&gone);
+                durations.merge(&gone);
+                let gone = decoded(&cell.times_to_first_byte);
+                route.times_to_first_byte.subtract(&gone);
+                times_to_first_byte.merge(&gone);
             }
-            if let Some(sliding) = &mut self.times_to_first_byte {
-                sliding.remove(&merged(
-                    old.routes.iter().map(|route| &*route.times_to_first_byte),
-                ));
-            }
+        }
+        self.routes.retain(|route| !route.cells.is_empty());
+        while self.seconds.front().is_some_and(|old| is_over(old.second)) {
+            self.seconds.pop_front();
         }
         if self.seconds.is_empty() {
             *self = Self::default();
+            return;
+        }
+        if !durations.is_empty() {
+            sliding(&mut self.durations).remove(&durations);
+        }
+        if !times_to_first_byte.is_empty() {
+            sliding(&mut self.times_to_first_byte).remove(&times_to_first_byte);
         }
     }
 
@@ -139,12 +164,9 @@ impl LiveWindow {
         for second in &self.seconds {
             tally.add(second.tally);
         }
-        figures(
-            tally,
-            self.durations.as_deref(),
-            self.times_to_first_byte.as_deref(),
-            length,
-        )
+        let durations = |q| self.durations.as_ref()?.quantile(q);
+        let ttfb = |q| self.times_to_first_byte.as_ref()?.quantile(q);
+        figures(tally, durations, ttfb, length)
     }
 
     /// Figures of one second.
@@ -153,38 +175,29 @@ impl LiveWindow {
             .seconds
             .back()
             .filter(|newest| newest.second == second)?;
-        let mut durations = Sliding::new();
-        durations.add(&merged(newest.routes.iter().map(|route| &*route.durations)));
-        let mut ttfb = Sliding::new();
-        ttfb.add(&merged(
-            newest
-                .routes
-                .iter()
-                .map(|route| &*route.times_to_first_byte),
-        ));
+        let mut durations = DurationHistogram::default();
+        let mut ttfb = DurationHistogram::default();
+        for cell in self.routes.iter().filter_map(|route| route.cells.back()) {
+            if cell.second == second {
+                durations.merge(&decoded(&cell.durations));
+                ttfb.merge(&decoded(&cell.times_to_first_byte));
+            }
+        }
+        let length = Duration::from_secs(1);
+        let (durations, ttfb) = (|q| durations.quantile(q), |q| ttfb.quantile(q));
         Some(SecondFigures {
             at: UnixNs(second.saturating_mul(1_000_000_000)),
-            figures: figures(
-                newest.tally,
-                Some(&durations),
-                Some(&ttfb),
-                Duration::from_secs(1),
-            ),
+            figures: figures(newest.tally, durations, ttfb, length),
             by_status_class: newest.by_class,
         })
     }
 
     /// Figures of each route and method, those that took the most time first.
     pub(crate) fn routes(&self, length: Duration) -> Vec<RouteSnapshot> {
-        let mut parts: Vec<&LiveRoute> = self
-            .seconds
+        let mut routes: Vec<(u64, RouteSnapshot)> = self
+            .routes
             .iter()
-            .flat_map(|second| second.routes.iter())
-            .collect();
-        parts.sort_by(|a, b| (&a.route, a.method).cmp(&(&b.route, b.method)));
-        let mut routes: Vec<(u64, RouteSnapshot)> = parts
-            .chunk_by(|a, b| a.route == b.route && a.method == b.method)
-            .map(|parts| route_snapshot(parts, length))
+            .map(|route| route.snapshot(length))
             .collect();
         let sum: u64 = routes.iter().map(|(sum_ns, _)| sum_ns).sum();
         routes.sort_by_key(|(sum_ns, _)| std::cmp::Reverse(*sum_ns));
@@ -203,76 +216,77 @@ impl LiveWindow {
             })
             .collect()
     }
-}
 
-impl LiveRoute {
-    fn merged(rollups: &[Rollup]) -> Self {
-        let mut all = Figures::default();
-        let mut by_status: Vec<(Option<u16>, u64)> = Vec::with_capacity(rollups.len());
-        for rollup in rollups {
-            all.merge(&rollup.figures);
-            add_status(&mut by_status, rollup.key.status, rollup.figures.n_requests);
-        }
-        let key = &rollups[0].key;
-        Self {
-            route: Arc::clone(&key.route),
-            method: key.method,
-            tally: Tally::from(&all),
-            by_status: by_status.into(),
-            durations: all.duration.encode().into(),
-            times_to_first_byte: all.time_to_first_byte.encode().into(),
-        }
+    /// The route of a rollup, which is made where there is none.
+    fn route(&mut self, rollup: &Rollup) -> &mut RouteWindow {
+        let key = &rollup.key;
+        let found = self
+            .routes
+            .binary_search_by(|known| (&known.route, known.method).cmp(&(&key.route, key.method)));
+        let at = found.unwrap_or_else(|at| {
+            let fresh = RouteWindow {
+                route: Arc::clone(&key.route),
+                method: key.method,
+                cells: VecDeque::new(),
+                durations: DurationHistogram::default(),
+                times_to_first_byte: DurationHistogram::default(),
+            };
+            self.routes.insert(at, fresh);
+            at
+        });
+        &mut self.routes[at]
     }
 }
 
-fn route_snapshot(parts: &[&LiveRoute], length: Duration) -> (u64, RouteSnapshot) {
-    let mut tally = Tally::default();
-    let mut by_status = Vec::new();
-    let mut durations = Sliding::new();
-    let mut ttfb = Sliding::new();
-    for part in parts {
-        tally.add(part.tally);
-        for &(status, count) in &part.by_status {
-            add_status(&mut by_status, status, count);
+impl RouteWindow {
+    /// Its summed durations, and the rest but for its share of the time.
+    fn snapshot(&self, length: Duration) -> (u64, RouteSnapshot) {
+        let mut tally = Tally::default();
+        let mut by_status = Vec::new();
+        for cell in &self.cells {
+            tally.add(cell.tally);
+            for &(status, count) in &cell.by_status {
+                add_status(&mut by_status, status, count);
+            }
         }
-        durations.add(&decoded(&part.durations));
-        ttfb.add(&decoded(&part.times_to_first_byte));
+        by_status.sort_unstable();
+        let durations = |q| self.durations.quantile(q);
+        let ttfb = |q| self.times_to_first_byte.quantile(q);
+        let route = RouteSnapshot {
+            route: Arc::clone(&self.route),
+            method: self.method,
+            window: figures(tally, durations, ttfb, length),
+            by_status,
+            time_share: 0.0,
+        };
+        (tally.sum_ns, route)
     }
-    by_status.sort_unstable();
-    let route = RouteSnapshot {
-        route: Arc::clone(&parts[0].route),
-        method: parts[0].method,
-        window: figures(tally, Some(&durations), Some(&ttfb), length),
-        by_status,
-        time_share: 0.0,
-    };
-    (tally.sum_ns, route)
+}
+
+fn sliding(place: &mut Option<Box<Sliding>>) -> &mut Sliding {
+    place.get_or_insert_with(|| Box::new(Sliding::new()))
 }
 
 fn figures(
     tally: Tally,
-    durations: Option<&Sliding>,
-    ttfb: Option<&Sliding>,
+    durations: impl Fn(f64) -> Option<Duration>,
+    ttfb: impl Fn(f64) -> Option<Duration>,
     length: Duration,
 ) -> WindowFigures {
     let max = (tally.n_requests > 0).then(|| Duration::from_nanos(tally.max_ns));
     // The middle of the last bucket may lie above the longest duration.
-    let quantile = |sliding: Option<&Sliding>, q: f64| {
-        sliding
-            .and_then(|sliding| sliding.quantile(q))
-            .map(|at| max.map_or(at, |max| at.min(max)))
-    };
+    let capped = |at: Option<Duration>| at.map(|at| max.map_or(at, |max| at.min(max)));
     WindowFigures {
         n_requests: tally.n_requests,
         n_errors: tally.n_errors,
         n_incomplete: tally.n_incomplete,
         rate: tally.n_requests as f64 / length.as_secs_f64().max(1.0),
-        p50: quantile(durations, 0.5),
-        p95: quantile(durations, 0.95),
-        p99: quantile(durations, 0.99),
+        p50: capped(durations(0.5)),
+        p95: capped(durations(0.95)),
+        p99: capped(durations(0.99)),
         max,
-        ttfb_p50: quantile(ttfb, 0.5),
-        ttfb_p95: quantile(ttfb, 0.95),
+        ttfb_p50: capped(ttfb(0.5)),
+        ttfb_p95: capped(ttfb(0.95)),
     }
 }
 
@@ -285,14 +299,6 @@ fn add_status(by_status: &mut Vec<(Option<u16>, u64)>, status: Option<u16>, coun
 
 fn decoded(bytes: &[u8]) -> DurationHistogram {
     DurationHistogram::decode(bytes).expect("the bytes were encoded here")
-}
-
-fn merged<'a>(parts: impl Iterator<Item = &'a [u8]>) -> DurationHistogram {
-    let mut all = DurationHistogram::default();
-    for part in parts {
-        all.merge(&decoded(part));
-    }
-    all
 }
 
 /// Requests by ten seconds of wall time; only those with requests take room.
