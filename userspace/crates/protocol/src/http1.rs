@@ -407,3 +407,134 @@ pub(crate) fn find_head_end(bytes: &[u8], from: usize) -> Option<usize> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_length(fields: &str, expected: DeclaredLength) {
+        let head = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
+        let Parsed::Complete(head, _) = ResponseHead::parse(head.as_bytes()) else {
+            panic!("no head: {fields:?}");
+        };
+        assert_eq!(head.length, expected, "{fields:?}");
+    }
+
+    #[test]
+    fn lengths_are_declared_as_rfc_9112_says() {
+        for (fields, expected) in [
+            ("", DeclaredLength::Nothing),
+            ("Content-Length: 7\r\n", DeclaredLength::Bytes(7)),
+            (
+                "content-length:7\r\nCONTENT-LENGTH: 7 \r\n",
+                DeclaredLength::Bytes(7),
+            ),
+            ("Content-Length: 7, 7\r\n", DeclaredLength::Bytes(7)),
+            ("Content-Length: 7, 8\r\n", DeclaredLength::Invalid),
+            ("Content-Length: +7\r\n", DeclaredLength::Invalid),
+            ("Content-Length: \r\n", DeclaredLength::Invalid),
+            (
+                "Content-Length: 7\r\nContent-Length: x\r\n",
+                DeclaredLength::Invalid,
+            ),
+            (
+                "Content-Length: x\r\nContent-Length: 7\r\n",
+                DeclaredLength::Invalid,
+            ),
+            (
+                "Content-Length: 18446744073709551615\r\n",
+                DeclaredLength::Bytes(u64::MAX),
+            ),
+            (
+                "Content-Length: 18446744073709551616\r\n",
+                DeclaredLength::Invalid,
+            ),
+            (
+                "Transfer-Encoding: chunked\r\nContent-Length: x\r\n",
+                DeclaredLength::Chunked,
+            ),
+            (
+                "Transfer-Encoding: gzip, CHUNKED\r\n",
+                DeclaredLength::Chunked,
+            ),
+            (
+                "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
+                DeclaredLength::Chunked,
+            ),
+            (
+                "Transfer-Encoding: chunked, gzip\r\n",
+                DeclaredLength::OtherCoding,
+            ),
+        ] {
+            check_length(fields, expected);
+        }
+    }
+
+    #[test]
+    fn paths_are_taken_from_every_form_of_target() {
+        for (target, expected) in [
+            ("/a/b?c#d", "/a/b"),
+            ("/a#b?c", "/a"),
+            ("/", "/"),
+            ("/a?u=http://h/b", "/a"),
+            ("/http://h/b", "/http://h/b"),
+            ("http://user@h:1/a?b", "/a"),
+            ("http://h?b", "/"),
+            ("h:443", "h:443"),
+            ("*", "*"),
+        ] {
+            assert_eq!(path_of(target), expected, "{target:?}");
+        }
+    }
+
+    #[track_caller]
+    fn check_salvage(bytes: &[u8], expected: Option<(Method, &str)>) {
+        let head = RequestHead::salvage(bytes);
+        let known = head.as_ref().map(|head| (head.method, head.path.as_str()));
+        assert_eq!(known, expected, "{}", bytes.escape_ascii());
+    }
+
+    #[test]
+    fn beginnings_of_requests_tell_a_path_only_if_they_hold_all_of_it() {
+        check_salvage(b"GET /a HTTP/1.1\r\nHost: ", Some((Method::Get, "/a")));
+        check_salvage(b"GET /a?b HTTP/1.0\n", Some((Method::Get, "/a")));
+        check_salvage(b"PUT /a?bc", Some((Method::Put, "/a")));
+        check_salvage(b"GET /a ", Some((Method::Get, "/a")));
+        check_salvage(b"GET /a", None);
+        check_salvage(b"GET /a HTTP/2.0\r\n", None);
+        check_salvage(b"GET", None);
+        check_salvage(b"", None);
+        let long = format!("GET /{}", "a".repeat(3_000));
+        check_salvage(
+            long.as_bytes(),
+            Some((Method::Get, &long[4..4 + MAX_PATH_BYTES])),
+        );
+    }
+
+    #[test]
+    fn end_of_a_head_is_found_across_pieces() {
+        for (bytes, expected) in [
+            (&b"a\r\n\r\nb"[..], Some(5)),
+            (b"a\n\nb", Some(3)),
+            (b"a\n\r\n", Some(4)),
+            (b"a\r\n\r", None),
+            (b"a\r\nb\r\n", None),
+            (b"", None),
+        ] {
+            assert_eq!(
+                find_head_end(bytes, 0),
+                expected,
+                "{}",
+                bytes.escape_ascii()
+            );
+            if let Some(end) = expected {
+                // As where all but the last byte had come before.
+                assert_eq!(
+                    find_head_end(&bytes[..end], (end - 1).saturating_sub(3)),
+                    expected
+                );
+            }
+        }
+    }
+}
