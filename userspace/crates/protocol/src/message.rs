@@ -335,17 +335,13 @@ impl<H: Head> Messages<H> {
     /// A head begins, or does not, with the first byte of `input`.
     fn begin_head(&mut self, input: &mut Input<'_>, shared: &mut Shared) -> Option<Item<H>> {
         let follows_in_call = !input.fresh;
-        if self.state == State::Boundary {
-            // RFC 9112 section 2.2: empty lines before a request-line.
-            let blank = input
-                .bytes
-                .iter()
-                .take_while(|byte| b"\r\n".contains(byte))
-                .count();
-            if blank > 0 {
-                input.pass(blank);
-                shared.stats.bytes_parsed += blank as u64;
-            }
+        // RFC 9112 section 2.2: empty lines before a request-line.
+        let line_ends = input.bytes.iter().take_while(|byte| b"\r\n".contains(byte));
+        let blank = line_ends.count();
+        let behind = &input.bytes[blank..];
+        if self.state == State::Boundary || H::surely_starts(behind) == Match::Yes {
+            input.pass(blank);
+            shared.stats.bytes_parsed += blank as u64;
         }
         if input.bytes.is_empty() {
             if input.unseen == 0 {

@@ -62,8 +62,11 @@ impl Connection {
                     self.responses.make_opaque(shared);
                 }
                 Item::Garbage(_) if self.requests.is_opaque() => self.responses.make_opaque(shared),
-                // A response to HEAD has no body: this was a later one's head.
-                Item::Garbage(_) if self.last_was_unrequested => self.miss_responses(0, true),
+                // What was taken for a body was not one, as with a response to
+                // HEAD whose request was lost: later heads were among it.
+                Item::Garbage(_) if self.last_was_unrequested || !self.exchanges.is_empty() => {
+                    self.miss_responses(0, true);
+                }
                 Item::Garbage(_) => {}
                 Item::Missed => self.miss_responses(0, !self.exchanges.is_empty()),
             }
@@ -186,6 +189,11 @@ impl Connection {
 
     fn write_gap(&mut self, gap: u64, at: MonotonicNs, shared: &mut Shared) {
         shared.count_gap(gap);
+        if self.may_lack_body() {
+            // Where there was no body, other responses were lost.
+            self.lose_oldest(at, shared);
+            self.responses.expect_head();
+        }
         match self.responses.gap(gap, shared) {
             GapEffect::Harmless => {}
             GapEffect::Within(n) => {
@@ -250,6 +258,7 @@ impl Connection {
             // Any of them may be meant, and all of them are told as lost.
             self.lost_pipelined = true;
             self.lose_all(at, shared);
+            self.answer_head_being_read();
             return false;
         }
         if self.missed_requests.is_some()

@@ -388,3 +388,35 @@ fn head_whose_beginning_was_lost_is_not_taken_for_a_body_and_forgotten() {
             .all(|record| record.path != "/c" || record.status.is_none())
     );
 }
+
+#[test]
+fn request_lost_among_pipelined_ones_does_not_shift_the_rest_for_ever() {
+    let head = "HEAD /h HTTP/1.1\r\n\r\n";
+    let none = "HTTP/1.1 200 OK\r\nContent-Length: 70\r\n\r\n";
+    let mut s = Socket::accepted();
+    s.read([GET_A, GET_A].concat())
+        .read(head)
+        .lost()
+        .read([GET_A, head].concat());
+    s.write(OK_2)
+        .write(OK_2)
+        .write(none)
+        .write(OK_2)
+        .write(none);
+    for _ in 0..3 {
+        s.read(GET_C).write(NOT_FOUND);
+    }
+    s.local_finished();
+    let (records, _) = crate::support::run(&s.events);
+    let last = records.iter().rfind(|record| record.path == "/c");
+    assert_eq!(last.map(line).as_deref(), Some("GET /c 404 0>0 complete"));
+    for record in records
+        .iter()
+        .filter(|record| record.outcome == Outcome::Complete)
+    {
+        assert!(
+            record.path != "/c" || record.status == Some(404),
+            "{record:?}"
+        );
+    }
+}
