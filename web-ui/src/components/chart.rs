@@ -1,6 +1,6 @@
 //! Charts over time, drawn by uPlot on a canvas.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use js_sys::{Array, Function, Object, Reflect};
@@ -26,6 +26,9 @@ extern "C" {
 
     #[wasm_bindgen(method, js_class = "uPlot", js_name = setScale)]
     fn set_scale(this: &Plot, scale: &str, limits: &JsValue);
+
+    #[wasm_bindgen(method, js_class = "uPlot", js_name = setSelect)]
+    fn set_select(this: &Plot, area: &JsValue, fires_hooks: bool);
 
     #[wasm_bindgen(method, js_class = "uPlot", js_name = setSize)]
     fn set_size(this: &Plot, size: &JsValue);
@@ -152,17 +155,7 @@ pub fn Chart(
             }
         })
         .collect_view();
-    let when = move || match (hover.get(), shown_index()) {
-        (Some(_), Some(i)) => data.with(|d| browser::time_of_day(d.x[i] * 1e3)),
-        _ => "now".to_owned(),
-    };
-    let when = move || {
-        if data.with(|d| d.x.is_empty()) {
-            String::new()
-        } else {
-            when()
-        }
-    };
+    let when = move || shown_index().map(|i| data.with(|d| browser::time_of_day(d.x[i] * 1e3)));
 
     view! {
         <figure class="panel chart" aria-label=title>
@@ -187,6 +180,8 @@ struct Drawing {
     plot: Rc<Plot>,
     stacked: bool,
     tops: (f64, f64),
+    /// Seconds shown before.
+    span: Cell<f64>,
     /// Upper end of the value axis, read by uPlot when it scales.
     top: Rc<RefCell<f64>>,
     observer: ResizeObserver,
@@ -229,6 +224,7 @@ impl Drawing {
             plot,
             stacked: style.stacked,
             tops: (style.least_top, style.most_top),
+            span: Cell::new(0.0),
             top,
             observer,
             _on_resize: on_resize,
@@ -252,6 +248,11 @@ impl Drawing {
         self.plot
             .set_data(&stacked_columns(data, self.stacked), false);
         let (min, max) = data.bounds;
+        // What was marked was for the stretch shown before.
+        if self.span.replace((max - min).round()) != (max - min).round() {
+            let nothing = ["left", "top", "width", "height"].map(|key| (key, 0.into()));
+            self.plot.set_select(&object(&nothing), false);
+        }
         self.plot
             .set_scale("x", &object(&[("min", min.into()), ("max", max.into())]));
     }

@@ -33,13 +33,17 @@ pub fn range_control() -> RangeControl {
     let range =
         Memo::new(move |_| query.with(|q| Range::parse(q.get_str("range"), q.get_str("to"))));
     let navigate = use_navigate();
-    let go = Callback::new(move |range: Range| {
+    let go = Callback::new(move |wanted: Range| {
+        // Charts that share a pointer all tell of the same stretch.
+        if wanted == range.get_untracked() {
+            return;
+        }
         let path = window().location().pathname().unwrap_or_default();
         let options = NavigateOptions {
             scroll: false,
             ..NavigateOptions::default()
         };
-        navigate(&format!("{path}{}", range.query()), options);
+        navigate(&format!("{path}{}", wanted.query()), options);
     });
     RangeControl { range, go }
 }

@@ -38,6 +38,29 @@ pub fn TimeLegend() -> impl IntoView {
     view! { <span class="legend">{keys.into_iter().collect_view()}</span> }
 }
 
+/// The head of a table of requests.
+pub fn request_head(shows_service: bool) -> impl IntoView {
+    let columns = [
+        ("Started", "left when"),
+        ("Service", "left service"),
+        ("Route", "left"),
+        ("Status", "left status"),
+        ("Outcome", "left outcome"),
+        ("Took", "num"),
+        ("First byte", "num wide"),
+        ("Where the time went", "left time"),
+    ];
+    let columns = columns
+        .into_iter()
+        .filter(move |(name, _)| shows_service || *name != "Service")
+        .map(|(name, class)| view! { <th role="columnheader" scope="col" class=class>{name}</th> });
+    view! {
+        <thead role="rowgroup">
+            <tr role="row">{columns.collect_view()}</tr>
+        </thead>
+    }
+}
+
 /// A row: when, what, how it ended, how long it took and where the time went.
 pub fn request_row(request: Request, shows_service: bool) -> impl IntoView {
     let took = format::duration(Some(request.duration));

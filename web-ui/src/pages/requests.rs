@@ -9,7 +9,7 @@ use modeltap_api_types::{LiveCommand, Request, Requests};
 
 use crate::browser;
 use crate::client::{FetchError, fetch};
-use crate::components::request_row::{TimeLegend, request_key, request_row};
+use crate::components::request_row::{TimeLegend, request_head, request_key, request_row};
 use crate::format;
 use crate::state::{Connection, MAX_REQUESTS, Store};
 
@@ -127,18 +127,7 @@ pub fn RequestsPage() -> impl IntoView {
                 view! { <p class="none">{format!("Earlier requests: {e}.")}</p> }
             })}
             <table class="cards requests" role="table">
-                <thead role="rowgroup">
-                    <tr role="row">
-                        <th role="columnheader" scope="col" class="left">"Started"</th>
-                        <th role="columnheader" scope="col" class="left">"Service"</th>
-                        <th role="columnheader" scope="col" class="left">"Route"</th>
-                        <th role="columnheader" scope="col" class="left">"Status"</th>
-                        <th role="columnheader" scope="col" class="left">"Outcome"</th>
-                        <th role="columnheader" scope="col">"Took"</th>
-                        <th role="columnheader" scope="col" class="wide">"First byte"</th>
-                        <th role="columnheader" scope="col" class="left">"Where the time went"</th>
-                    </tr>
-                </thead>
+                {request_head(true)}
                 <tbody role="rowgroup">
                     <For each=move || shown.get() key=request_key let(request)>
                         {request_row(request, true)}

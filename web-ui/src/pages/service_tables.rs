@@ -11,7 +11,7 @@ use crate::client::{Polled, poll};
 use crate::components::figures::{
     quantity, route_name, share_bar, status_class, status_counts, status_text,
 };
-use crate::components::request_row::{TimeLegend, request_key, request_row};
+use crate::components::request_row::{TimeLegend, request_head, request_key, request_row};
 use crate::format;
 use crate::state::Store;
 
@@ -219,17 +219,7 @@ pub fn RequestsPanel(
                 </div>
             </div>
             <table class="cards requests" role="table">
-                <thead role="rowgroup">
-                    <tr role="row">
-                        <th role="columnheader" scope="col" class="left">"Started"</th>
-                        <th role="columnheader" scope="col" class="left">"Route"</th>
-                        <th role="columnheader" scope="col" class="left">"Status"</th>
-                        <th role="columnheader" scope="col" class="left">"Outcome"</th>
-                        <th role="columnheader" scope="col">"Took"</th>
-                        <th role="columnheader" scope="col" class="wide">"First byte"</th>
-                        <th role="columnheader" scope="col" class="left">"Where the time went"</th>
-                    </tr>
-                </thead>
+                {request_head(false)}
                 <tbody role="rowgroup">
                     <For each=shown key=request_key let(request)>
                         {request_row(request, false)}
