@@ -36,7 +36,7 @@ fn start(data: &Path) -> Start {
 
 #[track_caller]
 fn watch() -> Watch {
-    let data = tempfile::tempdir().unwrap();
+    let data = tempfile::tempdir().expect("a temporary directory can be made");
     Watch {
         daemon: start(data.path()).ready(),
         _data: data,

@@ -59,12 +59,12 @@ pub struct Browser {
 
 impl Browser {
     pub fn start() -> Self {
-        let scratch = tempfile::tempdir().unwrap();
+        let scratch = tempfile::tempdir().expect("a temporary directory can be made");
         let log = scratch.path().join("driver.log");
         let driver = Command::new("chromedriver")
             .arg("--port=0")
             .stdin(Stdio::null())
-            .stdout(File::create(&log).unwrap())
+            .stdout(File::create(&log).expect("the log can be made"))
             .stderr(Stdio::null())
             // Its own group, so that a Chromium it leaves behind is found.
             .process_group(0)
@@ -142,9 +142,9 @@ impl Browser {
     pub fn screenshot(&self, name: &str, width: u32, scheme: Scheme) {
         let picture = self.command("GET", &format!("{}/screenshot", self.session), None);
         let picture = base64(picture.as_str().expect("a picture is text"));
-        fs::create_dir_all(SCREENSHOTS).unwrap();
+        fs::create_dir_all(SCREENSHOTS).expect("the folder of pictures can be made");
         let file = format!("{name}-{width}-{}.png", scheme.name());
-        fs::write(Path::new(SCREENSHOTS).join(file), picture).unwrap();
+        fs::write(Path::new(SCREENSHOTS).join(file), picture).expect("a picture can be written");
     }
 
     /// What the page complained of since this was asked last.
@@ -178,11 +178,15 @@ impl Browser {
             body,
             close: true,
         };
-        let mut connection = Connection::open(self.driver_address).unwrap();
-        connection.send(&request).unwrap();
-        let response = connection.receive().unwrap();
+        let mut connection = Connection::open(self.driver_address).expect("the driver listens");
+        connection
+            .send(&request)
+            .expect("the driver takes a request");
+        let response = connection.receive().expect("the driver answers");
         assert_eq!(response.status, 200, "{method} {path}: {}", response.text());
-        serde_json::from_str::<Value>(&response.text()).unwrap()["value"].take()
+        let mut answer: Value =
+            serde_json::from_str(&response.text()).expect("the driver answers in JSON");
+        answer["value"].take()
     }
 
     /// Asks Chromium to end; it may have crashed.

@@ -22,12 +22,13 @@ const SETTLE: Duration = Duration::from_millis(1_500);
 /// Answers `n` connections on the host, each with one request.
 fn serve_outside(listener: &TcpListener, n: usize) {
     for _ in 0..n {
-        let (mut stream, _) = listener.accept().unwrap();
+        let (mut stream, _) = listener.accept().expect("a client connects");
         let mut request = [0; 1024];
-        assert!(stream.read(&mut request).unwrap() > 0);
+        let n = stream.read(&mut request).expect("the client sends");
+        assert!(n > 0);
         stream
             .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-            .unwrap();
+            .expect("the client waits for the answer");
     }
 }
 
@@ -219,11 +220,12 @@ fn cgroup_directory(container: &Container) -> PathBuf {
     } else {
         PathBuf::from("/sys/fs/cgroup")
     };
-    let cgroups = fs::read_to_string(format!("/proc/{}/cgroup", container.pid())).unwrap();
+    let cgroups = fs::read_to_string(format!("/proc/{}/cgroup", container.pid()))
+        .expect("the container runs");
     let path = cgroups
         .lines()
         .find_map(|line| line.strip_prefix("0::/"))
-        .unwrap();
+        .expect("the kernel has the v2 hierarchy");
     mount.join(path)
 }
 

@@ -30,7 +30,7 @@ impl Watcher {
             .worker_threads(1)
             .enable_all()
             .build()
-            .unwrap();
+            .expect("a runtime can be built");
         let (sender, events) = mpsc::channel(64);
         runtime.spawn(watch(Config::default(), sender));
         let mut watcher = Self {

@@ -47,17 +47,17 @@ fn user_without_privileges_is_told_what_is_needed() {
 
 /// Copies a binary and the libraries beside it, to be run by anyone.
 fn copy_with_libraries(binary: &Path, to: &Path) -> PathBuf {
-    let beside = fs::read_dir(binary.parent().unwrap())
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let libraries =
-        beside.filter(|path| path.extension().is_some_and(|extension| extension == "so"));
+    let folder = binary.parent().expect("a file has a folder");
+    let beside = fs::read_dir(folder).expect("the binary's folder can be listed");
+    let beside = beside.map(|entry| entry.expect("the binary's folder can be listed").path());
+    let libraries = beside.filter(|path| path.extension().is_some_and(|kind| kind == "so"));
     for file in libraries.chain([binary.to_owned()]) {
-        let copy = to.join(file.file_name().unwrap());
-        fs::copy(&file, &copy).unwrap();
-        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+        let copy = to.join(file.file_name().expect("a listed file has a name"));
+        fs::copy(&file, &copy).expect("a file can be copied");
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))
+            .expect("our own copy can be opened to all");
     }
-    to.join(binary.file_name().unwrap())
+    to.join(binary.file_name().expect("a binary has a name"))
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn second_daemon_on_the_same_history_is_refused_and_the_first_goes_on() {
 #[track_caller]
 fn configured(data: &Path, text: &str) -> Start {
     let file = data.join("broken.toml");
-    fs::write(&file, text).unwrap();
+    fs::write(&file, text).expect("the configuration can be written");
     start(data).arg("--config").arg(&file.to_string_lossy())
 }
 

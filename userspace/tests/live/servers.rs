@@ -12,10 +12,11 @@ use crate::watch;
 
 const UVICORN: &str = "uvicorn fastapi_app:app --host 0.0.0.0 --port 8000 --no-access-log";
 /// Least share of requests whose end is told no later than the client had the
-/// last byte; 0.967 to 1 was measured on two busy processors. A write is
-/// stamped when its call returns, and the kernel may let the waiting client run
-/// before that.
-const LEAST_STRICT: f64 = 0.8;
+/// last byte. A write is stamped when its call returns, and the kernel may let
+/// the waiting client run before that: 0.96 to 1 was measured on two busy
+/// processors, 0.77 with two endless loops beside. How late the rest may be is
+/// [`truth::LATEST_END_NS`].
+const LEAST_STRICT: f64 = 0.5;
 
 #[track_caller]
 fn check(server: &str, spec: &Spec, port: u16, plans: Vec<(Reuse, Vec<Planned>)>) {
@@ -27,7 +28,9 @@ fn check(server: &str, spec: &Spec, port: u16, plans: Vec<(Reuse, Vec<Planned>)>
     daemon.await_requests(container.name(), rows.len());
 
     let sent = truth::sent(&rows);
-    let service = daemon.service(container.name()).unwrap();
+    let service = daemon
+        .service(container.name())
+        .expect("a service with requests is listed");
     assert_eq!(
         truth::totals(&service),
         sent,
