@@ -51,7 +51,7 @@ impl Artefact<'_> {
         if fs::read_to_string(self.folder.join(STAMP)).is_ok_and(|stamp| stamp == key) {
             return Ok(false);
         }
-        let _lock = lock_cache(&paths.cache)?;
+        let _lock = lock_cache(&paths.cache, self.name)?;
         let shelf = paths.cache.join("artefacts").join(self.name);
         let cached = shelf.join(&key);
         if !cached.join(STAMP).is_file() {

@@ -5,8 +5,6 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::Child;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +14,7 @@ use clap::Args;
 use crate::artefact::Artefact;
 use crate::build::{self, Profile};
 use crate::docker::{self, Engine, docker};
+use crate::interrupt::Interrupt;
 use crate::paths::Paths;
 use crate::process;
 use crate::setup;
@@ -91,14 +90,11 @@ pub fn ensure_binaries(paths: &Paths) -> Result<PathBuf> {
 /// # Errors
 /// When a part cannot be built or started, or died.
 pub fn run(paths: &Paths, options: &Options) -> Result<()> {
-    // Registered first: from here on an interrupt leads to an orderly end.
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
-    }
+    let interrupt = Interrupt::watch()?;
     let tools = setup::set_up(paths)?;
     let daemon = build::everything(paths, &tools, Profile::from_debug(options.debug))?;
     let binaries = ensure_binaries(paths)?;
+    interrupt.check()?;
     let _engine = Engine::ensure(paths)?;
     let mut containers = Containers::default();
     println!("starting the sample servers: {}", SERVICES.join(", "));
@@ -109,6 +105,7 @@ pub fn run(paths: &Paths, options: &Options) -> Result<()> {
             &image,
             &paths.root.join("target/image"),
         )?;
+        interrupt.check()?;
         containers.start(service, &image)?;
     }
 
@@ -120,7 +117,7 @@ pub fn run(paths: &Paths, options: &Options) -> Result<()> {
         .arg("--data-dir")
         .arg(paths.root.join("target/demo-data"));
     parts.start("the daemon", &mut daemon)?;
-    await_daemon(options.listen, &mut parts, &interrupted)?;
+    await_daemon(options.listen, &mut parts, &interrupt)?;
     let mut traffic = process::clean(binaries.join("traffic"));
     for service in SERVICES {
         traffic
@@ -136,9 +133,7 @@ pub fn run(paths: &Paths, options: &Options) -> Result<()> {
     let deadline = options
         .seconds
         .map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    while !interrupted.load(Ordering::Relaxed)
-        && deadline.is_none_or(|deadline| Instant::now() < deadline)
-    {
+    while !interrupt.is_raised() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
         parts.check()?;
         thread::sleep(POLL_INTERVAL);
     }
@@ -147,13 +142,11 @@ pub fn run(paths: &Paths, options: &Options) -> Result<()> {
 }
 
 /// Waits until the daemon says that it is ready.
-fn await_daemon(listen: SocketAddr, parts: &mut Parts, interrupted: &AtomicBool) -> Result<()> {
+fn await_daemon(listen: SocketAddr, parts: &mut Parts, interrupt: &Interrupt) -> Result<()> {
     let deadline = Instant::now() + READY_LIMIT;
     while !is_ready(listen) {
         parts.check()?;
-        if interrupted.load(Ordering::Relaxed) {
-            bail!("interrupted");
-        }
+        interrupt.check()?;
         if Instant::now() >= deadline {
             bail!(
                 "the daemon is not ready after {READY_LIMIT:?}; ask it: curl http://{listen}/readyz"

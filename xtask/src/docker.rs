@@ -141,6 +141,8 @@ pub fn build_image(binary: &Path, image: &str, context: &Path) -> Result<()> {
         "FROM scratch\nCOPY server /server\nUSER 65534:65534\nENTRYPOINT [\"/server\"]\n";
     fs::write(context.join("Dockerfile"), dockerfile)?;
     let mut build = docker(["build", "--quiet", "--tag", image]);
+    // The classic builder is the one that every engine has.
+    build.env("DOCKER_BUILDKIT", "0");
     process::output(build.arg(context)).with_context(|| format!("build the image {image}"))?;
     Ok(())
 }

@@ -12,6 +12,7 @@ mod demo;
 mod dist;
 mod docker;
 mod duckdb;
+mod interrupt;
 mod packages;
 mod paths;
 mod probes;

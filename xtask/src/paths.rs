@@ -67,12 +67,13 @@ impl Paths {
     }
 }
 
-/// Holds a lock on the cache until it is dropped; waits for other holders.
-pub fn lock_cache(cache: &Path) -> Result<File> {
-    let path = cache.join("lock");
+/// Holds the lock on a part of the cache until it is dropped; waits for other
+/// holders.
+pub fn lock_cache(cache: &Path, part: &str) -> Result<File> {
+    let path = cache.join(format!("{part}.lock"));
     let file = File::create(&path).with_context(|| format!("open {path:?}"))?;
     if file.try_lock().is_err() {
-        println!("waiting for another `cargo xtask` that uses the cache");
+        println!("waiting for another `cargo xtask` that makes the {part}");
         file.lock().with_context(|| format!("lock {path:?}"))?;
     }
     Ok(file)

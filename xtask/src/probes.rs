@@ -1,6 +1,5 @@
 //! Builds the BPF object.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -26,7 +25,11 @@ pub fn ensure(paths: &Paths, tools: &Tools) -> Result<()> {
         name: "probes",
         inputs: &["ebpf-probes", "Cargo.toml", "Cargo.lock"],
         without: &[],
-        tools: format!("{} {TARGET} {}", tools.identity()?, std::env::consts::ARCH),
+        tools: format!(
+            "{} {TARGET} {} stripped",
+            tools.identity()?,
+            std::env::consts::ARCH
+        ),
         folder: paths.probes(),
     };
     artefact.ensure(paths, |folder, workshop| {
@@ -56,8 +59,13 @@ fn build(paths: &Paths, tools: &Tools, folder: &Path, workshop: &Path) -> Result
         .env("CARGO_PROFILE_RELEASE_LTO", "off");
     process::run(&mut cargo).context("build the probes")?;
     let object = workshop.join(TARGET).join("release").join(PACKAGE);
-    fs::copy(&object, folder.join(PACKAGE)).with_context(|| format!("copy {object:?}"))?;
-    Ok(())
+    // The kernel and the loader read the BTF; the rest of the debug
+    // information is three quarters of the file, which the daemon embeds.
+    let mut strip = tools.objcopy()?;
+    strip
+        .arg("--strip-debug")
+        .args([&object, &folder.join(PACKAGE)]);
+    process::run(&mut strip)
 }
 
 fn flags(paths: &Paths, tools: &Tools) -> Vec<String> {

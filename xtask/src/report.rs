@@ -66,6 +66,11 @@ impl Report {
         }
     }
 
+    /// Makes sure that a run which did not reach its end is no success.
+    pub fn end_early(&mut self) {
+        self.n_failed = self.n_failed.max(1);
+    }
+
     /// Notes that a stage did not run.
     pub fn skip(&mut self, name: &str, reason: &str) {
         println!("== {name}");
@@ -159,6 +164,7 @@ mod tests {
     fn failed_stage_counts_as_one_failed_test() {
         let mut report = Report::default();
         let _ = report.stage("some", || -> Result<()> { bail!("no") });
+        report.end_early();
         assert_eq!((report.n_passed, report.n_failed), (0, 1));
     }
 }

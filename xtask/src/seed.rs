@@ -66,7 +66,7 @@ impl Seed {
         if planted.is_file() || !self.cached.join(COMPLETE).is_file() {
             return Ok(());
         }
-        let _lock = lock_cache(&self.cache)?;
+        let _lock = lock_cache(&self.cache, "dependencies")?;
         println!("taking compiled dependencies from the cache");
         for part in PARTS {
             copy_new(&self.cached.join(part), &self.target.join(part))?;
@@ -82,7 +82,7 @@ impl Seed {
     pub fn harvest(&self) -> Result<()> {
         let planted = self.target.join(".seed");
         if !self.cached.join(COMPLETE).is_file() {
-            let _lock = lock_cache(&self.cache)?;
+            let _lock = lock_cache(&self.cache, "dependencies")?;
             println!("keeping compiled dependencies in the cache");
             // A lock file that changed makes the older seeds useless.
             let _ = fs::remove_dir_all(&self.shelf);

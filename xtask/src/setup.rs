@@ -15,7 +15,7 @@ use crate::toolchain::Tools;
 /// # Errors
 /// When something is missing that cannot be installed here.
 pub fn set_up(paths: &Paths) -> Result<Tools> {
-    let _lock = lock_cache(&paths.cache)?;
+    let _lock = lock_cache(&paths.cache, "set-up")?;
     // Crates with parts in C, and the linking itself.
     if process::which("cc").is_none() {
         packages::ensure(&["gcc", "libc6-dev"], "linking")?;

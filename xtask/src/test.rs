@@ -10,6 +10,7 @@ use clap::Args;
 use crate::build::{self, Profile};
 use crate::demo;
 use crate::docker::Engine;
+use crate::interrupt::Interrupt;
 use crate::packages;
 use crate::paths::Paths;
 use crate::process;
@@ -39,6 +40,7 @@ pub fn run(paths: &Paths, options: &Options) -> ExitCode {
     let mut report = Report::default();
     if let Err(error) = execute(paths, options, &mut report) {
         eprintln!("error: {error:#}");
+        report.end_early();
     }
     report.print();
     if report.n_failed == 0 {
@@ -49,6 +51,7 @@ pub fn run(paths: &Paths, options: &Options) -> ExitCode {
 }
 
 fn execute(paths: &Paths, options: &Options, report: &mut Report) -> Result<()> {
+    let interrupt = Interrupt::watch()?;
     let is_ci = env::var("CI").is_ok_and(|value| value == "true");
     let tools = report.stage("set-up", || setup::set_up(paths))?;
     // The checks need no build of the daemon and are the first to fail.
@@ -57,6 +60,7 @@ fn execute(paths: &Paths, options: &Options, report: &mut Report) -> Result<()> 
     let daemon = report.stage("build", || {
         build::everything(paths, &tools, Profile::Release)
     })?;
+    interrupt.check()?;
 
     let seed = Seed::new(paths, Profile::Debug.folder())?;
     seed.plant()?;
@@ -68,6 +72,7 @@ fn execute(paths: &Paths, options: &Options, report: &mut Report) -> Result<()> 
     let mut unit = cargo(paths, "test");
     unit.args(["--workspace", "--no-fail-fast"]);
     report.tests("unit, property and replay tests", &mut unit);
+    interrupt.check()?;
     seed.harvest()?;
 
     let obstacle = if options.without_live {
@@ -87,7 +92,7 @@ fn execute(paths: &Paths, options: &Options, report: &mut Report) -> Result<()> 
     }
     let live = report.stage("live set-up", || {
         let binaries = demo::ensure_binaries(paths)?;
-        ensure_browser()?;
+        ensure_test_tools()?;
         Ok((binaries, Engine::ensure(paths)?))
     });
     let (binaries, _engine) = match live {
@@ -111,6 +116,7 @@ fn execute(paths: &Paths, options: &Options, report: &mut Report) -> Result<()> 
     .args(live_targets(paths)?)
     .env("MODELTAP_BIN", &daemon)
     .env("MODELTAP_DEMO_BIN_DIR", &binaries)
+    .env("MODELTAP_CACHE", &paths.cache)
     // They share the kernel, the engine and two processors.
     .args(["--", "--test-threads=1"]);
     report.tests("live and browser tests", &mut live);
@@ -156,14 +162,22 @@ fn live_obstacle() -> Option<String> {
     None
 }
 
-fn ensure_browser() -> Result<()> {
-    if process::which("chromedriver").is_some() && process::which("chromium").is_some() {
-        return Ok(());
+/// Installs what the live tests use beside the Docker engine: a browser, and
+/// what makes an image without a registry.
+fn ensure_test_tools() -> Result<()> {
+    for (programs, packages, purpose) in [
+        (
+            &["chromium", "chromedriver"][..],
+            &["chromium", "chromium-driver", "fonts-noto-cjk"][..],
+            "the browser test",
+        ),
+        (&["debootstrap"], &["debootstrap"], "images of real servers"),
+    ] {
+        if programs.iter().any(|name| process::which(name).is_none()) {
+            packages::ensure(packages, purpose)?;
+        }
     }
-    packages::ensure(
-        &["chromium", "chromium-driver", "fonts-noto-cjk"],
-        "the browser test",
-    )
+    Ok(())
 }
 
 /// Lists the daemon's test targets that need the feature, as arguments.

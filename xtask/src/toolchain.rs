@@ -104,6 +104,24 @@ impl Tools {
         }
     }
 
+    /// Prepares a program that removes parts of a BPF object.
+    ///
+    /// # Errors
+    /// When rustup does not know its own toolchain.
+    pub fn objcopy(&self) -> Result<Command> {
+        match self.toolchain {
+            Toolchain::Rustup => {
+                let nightly = nightly_folder()?;
+                let host = format!("lib/rustlib/{}-unknown-linux-gnu", env::consts::ARCH);
+                let mut objcopy = process::clean(nightly.join(host).join("bin/rust-objcopy"));
+                // It looks for LLVM beside the compiler, where it no longer is.
+                objcopy.env("LD_LIBRARY_PATH", nightly.join("lib"));
+                Ok(objcopy)
+            }
+            Toolchain::Debian => Ok(process::clean("/usr/bin/llvm-objcopy-22")),
+        }
+    }
+
     /// Describes the compilers, so that another version builds anew.
     pub fn identity(&self) -> Result<String> {
         let version = match self.toolchain {
