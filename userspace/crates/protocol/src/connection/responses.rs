@@ -116,6 +116,8 @@ impl Connection {
             && !self.pair_after_missed(missed, started, at, shared)
         {
             self.responses.seek(shared);
+            // Until one begins a call, others pass unseen.
+            self.miss_responses(0, false);
             return;
         }
         if self.exchanges.is_empty() {
@@ -254,7 +256,8 @@ impl Connection {
         at: MonotonicNs,
         shared: &mut Shared,
     ) -> bool {
-        if self.pipelined {
+        let waits_again = self.lost_pipelined && self.exchanges.len() == 1;
+        if self.pipelined && !waits_again {
             // Any of them may be meant, and all of them are told as lost.
             self.lost_pipelined = true;
             self.lose_all(at, shared);
