@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use modeltap_abi::event as abi;
 use modeltap_core::connection::{
     CaptureEvent, CgroupId, CloseCause, ConnectionClosed, ConnectionId, ConnectionOpened, Data,
-    Direction, Origin,
+    Direction, Origin, Transport,
 };
 use modeltap_core::time::MonotonicNs;
 use thiserror::Error;
@@ -59,6 +59,7 @@ fn opened(item: &[u8]) -> Result<ConnectionOpened, DecodeError> {
             abi::ORIGIN_INHERITED => Origin::Inherited,
             other => return Err(unknown("origin", other.into())),
         },
+        transport: Transport::Tcp,
     })
 }
 
@@ -78,6 +79,7 @@ fn data(item: &[u8]) -> Result<Data, DecodeError> {
         },
         position: event.position,
         length: event.length,
+        arrived: None,
         bytes: bytes.to_vec(),
     })
 }

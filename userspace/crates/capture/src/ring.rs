@@ -113,7 +113,10 @@ fn deliver(
         Err(mpsc::error::TrySendError::Full(batch) | mpsc::error::TrySendError::Closed(batch)) => {
             let n_bytes = batch.iter().map(|event| match event {
                 CaptureEvent::Data(data) => u64::from(data.length),
-                CaptureEvent::Opened(_) | CaptureEvent::Closed(_) => 0,
+                CaptureEvent::Opened(_)
+                | CaptureEvent::Arrived(_)
+                | CaptureEvent::Drained(_)
+                | CaptureEvent::Closed(_) => 0,
             });
             counts
                 .bytes_dropped

@@ -46,3 +46,40 @@ impl CaptureAccounting {
             .saturating_sub(self.events_undecoded)
     }
 }
+
+/// What the probes themselves counted of one watched cgroup, in the kernel:
+/// right whatever the ring or the daemon lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CgroupCounts {
+    /// Events placed in the ring.
+    pub events_submitted: u64,
+    /// Events for which the ring had no room.
+    pub events_lost: u64,
+    /// Bytes moved by the data events submitted.
+    pub bytes_submitted: u64,
+    /// Bytes moved by the data events lost.
+    pub bytes_lost: u64,
+    /// Reads that began a request.
+    pub n_requests: u64,
+    /// Writes that began a final response, by status class `1xx` (101 alone)
+    /// to `5xx`.
+    pub n_responses: [u64; 5],
+}
+
+/// Bytes of one watched cgroup by what the parser made of them.
+///
+/// Invariant: `bytes_observed = bytes_parsed + bytes_skipped +
+/// bytes_truncated + bytes_buffered`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ParserCounts {
+    /// Bytes moved by the data events taken in, captured or not.
+    pub bytes_observed: u64,
+    /// Of them: understood as part of a message.
+    pub bytes_parsed: u64,
+    /// Of them: not part of any message that could be understood.
+    pub bytes_skipped: u64,
+    /// Of them: needed for framing but not captured.
+    pub bytes_truncated: u64,
+    /// Of them: in heads that are not whole yet.
+    pub bytes_buffered: u64,
+}

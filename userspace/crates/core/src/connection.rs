@@ -27,6 +27,15 @@ pub enum Origin {
     Inherited,
 }
 
+/// What a connection runs over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// TCP: requests from outside the server's container, or from beside it.
+    Tcp,
+    /// A UNIX socket: the inner hop between a proxy and a server behind it.
+    Unix,
+}
+
 /// Which way bytes moved, as the server sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
@@ -54,7 +63,10 @@ pub struct ConnectionOpened {
     pub id: ConnectionId,
     /// The watched cgroup the server runs in or below.
     pub cgroup: CgroupId,
-    /// The client's address; IPv4-mapped IPv6 addresses are given as IPv4.
+    /// What it runs over.
+    pub transport: Transport,
+    /// The client's address; IPv4-mapped IPv6 addresses are given as IPv4, and
+    /// a UNIX socket's as `0.0.0.0:0`.
     pub peer: SocketAddr,
     /// The server's address, as `peer`.
     pub local: SocketAddr,
@@ -75,8 +87,35 @@ pub struct Data {
     pub position: u64,
     /// Bytes this call moved; at least `bytes.len()`.
     pub length: u32,
+    /// When the first of the bytes arrived at the socket, of bytes the server
+    /// read where the kernel tells.
+    pub arrived: Option<MonotonicNs>,
     /// The captured beginning of them.
     pub bytes: Vec<u8>,
+}
+
+/// When later bytes of the read that follows arrived: reported before its
+/// `Data`, once for each arrival behind the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// The connection.
+    pub id: ConnectionId,
+    /// When they arrived at the socket.
+    pub at: MonotonicNs,
+    /// Position of the first of them, as in [`Data::position`].
+    pub position: u64,
+}
+
+/// Everything written so far has left the socket for the network. Reported
+/// only where some of it had to wait, for the peer or the network was slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// The connection.
+    pub id: ConnectionId,
+    /// When the last of it left.
+    pub at: MonotonicNs,
+    /// Position behind the last of it, as in [`Data::position`].
+    pub position: u64,
 }
 
 /// One side finished sending, or the connection is gone.
@@ -101,6 +140,10 @@ pub enum CaptureEvent {
     Opened(ConnectionOpened),
     /// Bytes moved.
     Data(Data),
+    /// Bytes of the next read arrived at several times.
+    Arrived(Arrived),
+    /// What was written has left the socket.
+    Drained(Drained),
     /// One side finished, or the connection is gone.
     Closed(ConnectionClosed),
 }
@@ -112,6 +155,8 @@ impl CaptureEvent {
         match self {
             Self::Opened(opened) => opened.id,
             Self::Data(data) => data.id,
+            Self::Arrived(arrived) => arrived.id,
+            Self::Drained(drained) => drained.id,
             Self::Closed(closed) => closed.id,
         }
     }
@@ -122,6 +167,8 @@ impl CaptureEvent {
         match self {
             Self::Opened(opened) => opened.id.opened,
             Self::Data(data) => data.at,
+            Self::Arrived(arrived) => arrived.at,
+            Self::Drained(drained) => drained.at,
             Self::Closed(closed) => closed.at,
         }
     }

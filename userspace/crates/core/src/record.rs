@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::connection::{CgroupId, ConnectionId};
+use crate::connection::{CgroupId, ConnectionId, Transport};
+use crate::histogram::DurationHistogram;
 use crate::time::MonotonicNs;
 
 /// Request methods of RFC 9110 section 9 and RFC 5789; anything else is `Other`, as
@@ -134,9 +135,12 @@ impl Completeness {
     }
 }
 
-/// Instants of an exchange: returns of the system calls that moved the bytes.
+/// Instants of an exchange: returns of the system calls that moved the bytes,
+/// but for `arrived` and `drained`, which are the network stack's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timings {
+    /// First byte of the request arrived at the socket, where the kernel tells.
+    pub arrived: Option<MonotonicNs>,
     /// The connection was accepted; only for its first request, and only if
     /// the accept was seen.
     pub accepted: Option<MonotonicNs>,
@@ -152,6 +156,9 @@ pub struct Timings {
     /// Last byte of the response written; where the response has no end, the
     /// last byte of it that was.
     pub response_end: Option<MonotonicNs>,
+    /// Last byte of the response left the socket for the network; only where
+    /// it had to wait for a slow peer.
+    pub drained: Option<MonotonicNs>,
     /// When the exchange was known to be over: `response_end`, or the
     /// connection's end.
     pub finished: MonotonicNs,
@@ -176,10 +183,46 @@ impl Timings {
         Some(response_start.since(self.request_end.unwrap_or(response_start)))
     }
 
-    /// Accept to first byte of the request read; first request only.
+    /// How long the request waited before the server read it: from the arrival
+    /// of its first byte, or from the accept where the arrival is not known
+    /// (first request only).
     #[must_use]
     pub fn queue(&self) -> Option<Duration> {
-        Some(self.request_start.since(self.accepted?))
+        Some(self.request_start.since(self.arrived.or(self.accepted)?))
+    }
+
+    /// What the client felt: first byte of the request arrived to last byte of
+    /// the response written. Only of requests whose arrival is known.
+    #[must_use]
+    pub fn felt(&self) -> Option<Duration> {
+        Some(self.response_end?.since(self.arrived?))
+    }
+
+    /// First byte of the request read to its last: a slow upload.
+    #[must_use]
+    pub fn read(&self) -> Option<Duration> {
+        Some(self.request_end?.since(self.request_start))
+    }
+
+    /// Last byte of the request read to first byte of the response's body, or
+    /// to the response's end where it has none: the server's own work. With
+    /// [`read`](Self::read) and [`stream`](Self::stream) it makes up the
+    /// duration.
+    #[must_use]
+    pub fn app(&self) -> Option<Duration> {
+        let until = self.body_start.or(self.response_end)?;
+        Some(until.since(self.request_end?))
+    }
+
+    /// Last byte of the response written to its last byte gone from the
+    /// socket; zero where nothing waited.
+    #[must_use]
+    pub fn drain(&self) -> Option<Duration> {
+        let end = self.response_end?;
+        Some(
+            self.drained
+                .map_or(Duration::ZERO, |drained| drained.since(end)),
+        )
     }
 
     /// First byte of the response's body to its last byte.
@@ -187,6 +230,142 @@ impl Timings {
     pub fn stream(&self) -> Option<Duration> {
         Some(self.response_end?.since(self.body_start?))
     }
+}
+
+/// How a response's body is cut into pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StreamFormat {
+    /// `text/event-stream`.
+    ServerSentEvents,
+    /// One JSON value a line.
+    JsonLines,
+    /// HTTP chunks of another content type: a chunk is a piece.
+    Chunks,
+}
+
+impl StreamFormat {
+    /// The name used on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ServerSentEvents => "server_sent_events",
+            Self::JsonLines => "json_lines",
+            Self::Chunks => "chunks",
+        }
+    }
+}
+
+/// The rhythm of a response that streams. A *content chunk* is one event, line
+/// or HTTP chunk that carries content: comments, keep-alives, frames that only
+/// name a role, that end the stream or that tell usage are none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamFigures {
+    /// How the body is cut into pieces.
+    pub format: StreamFormat,
+    /// Content chunks written.
+    pub n_chunks: u64,
+    /// When the call returned that wrote the first content chunk.
+    pub first_chunk: Option<MonotonicNs>,
+    /// When the call returned that wrote the last content chunk.
+    pub last_chunk: Option<MonotonicNs>,
+    /// Times from one content chunk to the next; chunks of one call are
+    /// counted with zero.
+    pub intervals: DurationHistogram,
+    /// The longest of them.
+    pub longest_interval: Duration,
+    /// Intervals longer than a stall: a second.
+    pub n_stalls: u64,
+    /// How long the server went on writing after the client had gone.
+    pub after_abort: Option<Duration>,
+}
+
+/// What an inference endpoint does; names are OpenTelemetry's
+/// `gen_ai.operation.name` where it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Operation {
+    /// A chat completion.
+    Chat,
+    /// A completion of a text.
+    TextCompletion,
+    /// Embeddings.
+    Embeddings,
+    /// Content of another or an unknown shape.
+    GenerateContent,
+    /// A prediction of any other model.
+    Predict,
+}
+
+impl Operation {
+    /// Every operation.
+    pub const ALL: [Self; 5] = [
+        Self::Chat,
+        Self::TextCompletion,
+        Self::Embeddings,
+        Self::GenerateContent,
+        Self::Predict,
+    ];
+
+    /// The name used on the wire and in labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::TextCompletion => "text_completion",
+            Self::Embeddings => "embeddings",
+            Self::GenerateContent => "generate_content",
+            Self::Predict => "predict",
+        }
+    }
+
+    /// Whether it generates, so that its first content chunk is the model's.
+    #[must_use]
+    pub fn is_generative(self) -> bool {
+        matches!(
+            self,
+            Self::Chat | Self::TextCompletion | Self::GenerateContent
+        )
+    }
+}
+
+/// What is known of a request to an inference endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inference {
+    /// What the endpoint does.
+    pub operation: Operation,
+    /// The model: from the path, or from the body where the container's label
+    /// allows a look.
+    pub model: Option<String>,
+    /// Tokens of the prompt, where a usage frame told them.
+    pub input_tokens: Option<u64>,
+    /// Tokens generated, where a usage frame told them.
+    pub output_tokens: Option<u64>,
+}
+
+/// What one upgraded connection (a WebSocket) carried after its handshake,
+/// which is a request of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionRecord {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// The watched cgroup of the server.
+    pub cgroup: CgroupId,
+    /// The handshake's path, as in [`RequestRecord::path`].
+    pub path: String,
+    /// The response to the handshake was written.
+    pub started: MonotonicNs,
+    /// The connection's end, or its last byte.
+    pub ended: MonotonicNs,
+    /// Messages the server read; `None` where the protocol is no WebSocket or
+    /// its frames could not be followed.
+    pub n_messages_read: Option<u64>,
+    /// Messages the server wrote, as `n_messages_read`.
+    pub n_messages_written: Option<u64>,
+    /// Bytes the server read.
+    pub bytes_read: u64,
+    /// Bytes the server wrote.
+    pub bytes_written: u64,
+    /// Whether something of it was not seen.
+    pub completeness: Completeness,
 }
 
 /// One request and its response, as the wire showed them.
@@ -198,6 +377,9 @@ pub struct RequestRecord {
     pub sequence: u64,
     /// The watched cgroup of the server.
     pub cgroup: CgroupId,
+    /// What the connection runs over. Requests over a UNIX socket are an inner
+    /// hop: those of the proxy before it, told a second time.
+    pub transport: Transport,
     /// The client's address.
     pub peer: SocketAddr,
     /// The server's address.
@@ -220,6 +402,10 @@ pub struct RequestRecord {
     /// Whether the response's body was sent piece by piece: server-sent
     /// events, NDJSON or chunked.
     pub streamed: bool,
+    /// The rhythm of the response, of those that stream.
+    pub stream: Option<Box<StreamFigures>>,
+    /// What is known of the inference, of requests to such an endpoint.
+    pub inference: Option<Box<Inference>>,
     /// How it ended.
     pub outcome: Outcome,
     /// Whether everything of it was seen.

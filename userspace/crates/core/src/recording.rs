@@ -20,15 +20,15 @@ use thiserror::Error;
 
 use self::mask::Masker;
 use crate::connection::{
-    CaptureEvent, CgroupId, CloseCause, ConnectionClosed, ConnectionId, ConnectionOpened, Data,
-    Direction, Origin,
+    Arrived, CaptureEvent, CgroupId, CloseCause, ConnectionClosed, ConnectionId, ConnectionOpened,
+    Data, Direction, Drained, Origin, Transport,
 };
 use crate::container::{Container, ContainerId, ServiceName};
 use crate::time::{MonotonicNs, TimeAnchor, UnixNs};
 
 const MAGIC: &[u8; 4] = b"MTAP";
-/// Version of the format that is written and the newest that is read.
-pub const VERSION: u16 = 1;
+/// Version of the format that is written, and the only one that is read.
+pub const VERSION: u16 = 2;
 /// Longest frame; an event carries 16 KB at most.
 const MAX_FRAME_BYTES: u32 = 1024 * 1024;
 
@@ -38,6 +38,8 @@ const KIND_REMOVED: u8 = 3;
 const KIND_OPENED: u8 = 4;
 const KIND_DATA: u8 = 5;
 const KIND_CLOSED: u8 = 6;
+const KIND_ARRIVED: u8 = 7;
+const KIND_DRAINED: u8 = 8;
 
 /// One thing recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,9 +68,9 @@ pub enum ReadError {
     /// It does not begin as a recording does.
     #[error("this is no recording of modeltap's")]
     NotARecording,
-    /// A later version wrote it.
-    #[error("the recording has format {0:?}, and this version reads up to {VERSION}")]
-    Newer(u16),
+    /// Another version wrote it.
+    #[error("the recording has format {0:?}, and this version reads {VERSION}")]
+    Version(u16),
     /// It ends inside a frame: its writer was stopped. What came before is whole.
     #[error("the recording ends inside a frame")]
     Torn,
@@ -130,7 +132,7 @@ impl<R: Read> Reader<R> {
     /// Opens a recording. Buffering is the caller's.
     ///
     /// # Errors
-    /// It is none, or a later version wrote it.
+    /// It is none, or another version wrote it.
     pub fn new(mut input: R) -> Result<Self, ReadError> {
         let mut head = [0; 6];
         input
@@ -145,7 +147,7 @@ impl<R: Read> Reader<R> {
                 input,
                 ended: false,
             }),
-            version => Err(ReadError::Newer(version)),
+            version => Err(ReadError::Version(version)),
         }
     }
 
@@ -227,6 +229,10 @@ fn encode(frame: &mut Vec<u8>, entry: &Entry, masker: &mut Masker) {
                 Origin::Accepted => 0,
                 Origin::Inherited => 1,
             });
+            frame.push(match opened.transport {
+                Transport::Tcp => 0,
+                Transport::Unix => 1,
+            });
         }
         Entry::Event(CaptureEvent::Data(data)) => {
             frame.push(KIND_DATA);
@@ -234,6 +240,8 @@ fn encode(frame: &mut Vec<u8>, entry: &Entry, masker: &mut Masker) {
             put_u64(frame, data.at.0);
             put_u64(frame, data.position);
             put_u64(frame, data.length.into());
+            // No byte arrives in the first nanosecond of a machine.
+            put_u64(frame, data.arrived.unwrap_or_default().0);
             frame.push(match data.direction {
                 Direction::Read => 0,
                 Direction::Write => 1,
@@ -241,6 +249,18 @@ fn encode(frame: &mut Vec<u8>, entry: &Entry, masker: &mut Masker) {
             let start = frame.len();
             frame.extend_from_slice(&data.bytes);
             masker.mask(data, &mut frame[start..]);
+        }
+        Entry::Event(CaptureEvent::Arrived(Arrived { id, at, position })) => {
+            frame.push(KIND_ARRIVED);
+            put_connection(frame, *id);
+            put_u64(frame, at.0);
+            put_u64(frame, *position);
+        }
+        Entry::Event(CaptureEvent::Drained(Drained { id, at, position })) => {
+            frame.push(KIND_DRAINED);
+            put_connection(frame, *id);
+            put_u64(frame, at.0);
+            put_u64(frame, *position);
         }
         Entry::Event(CaptureEvent::Closed(closed)) => {
             if closed.cause != CloseCause::PeerFinished {
@@ -307,6 +327,21 @@ fn decode(fields: &mut Fields<'_>) -> Result<Entry, ReadError> {
                 1 => Origin::Inherited,
                 _ => return Err(ReadError::Damaged("unknown origin of a connection")),
             },
+            transport: match fields.u8()? {
+                0 => Transport::Tcp,
+                1 => Transport::Unix,
+                _ => return Err(ReadError::Damaged("unknown transport of a connection")),
+            },
+        })),
+        KIND_ARRIVED => Entry::Event(CaptureEvent::Arrived(Arrived {
+            id: fields.connection()?,
+            at: MonotonicNs(fields.u64()?),
+            position: fields.u64()?,
+        })),
+        KIND_DRAINED => Entry::Event(CaptureEvent::Drained(Drained {
+            id: fields.connection()?,
+            at: MonotonicNs(fields.u64()?),
+            position: fields.u64()?,
         })),
         KIND_DATA => Entry::Event(CaptureEvent::Data(data(fields)?)),
         KIND_CLOSED => Entry::Event(CaptureEvent::Closed(ConnectionClosed {
@@ -350,6 +385,7 @@ fn data(fields: &mut Fields<'_>) -> Result<Data, ReadError> {
     let position = fields.u64()?;
     let length = u32::try_from(fields.u64()?)
         .map_err(|_| ReadError::Damaged("a call moved more than 4 GB"))?;
+    let arrived = Some(MonotonicNs(fields.u64()?)).filter(|at| at.0 > 0);
     let direction = match fields.u8()? {
         0 => Direction::Read,
         1 => Direction::Write,
@@ -365,6 +401,7 @@ fn data(fields: &mut Fields<'_>) -> Result<Data, ReadError> {
         direction,
         position,
         length,
+        arrived,
         bytes: bytes.to_vec(),
     })
 }
@@ -449,6 +486,17 @@ mod tests {
                 peer: "172.17.0.1:5000".parse().unwrap(),
                 local: "[2001:db8::1]:80".parse().unwrap(),
                 origin: Origin::Inherited,
+                transport: Transport::Unix,
+            })),
+            Entry::Event(CaptureEvent::Arrived(Arrived {
+                id,
+                at: MonotonicNs(6),
+                position: 9,
+            })),
+            Entry::Event(CaptureEvent::Drained(Drained {
+                id,
+                at: MonotonicNs(11),
+                position: 103,
             })),
             Entry::Event(CaptureEvent::Data(Data {
                 id,
@@ -456,6 +504,7 @@ mod tests {
                 direction: Direction::Write,
                 position: 3,
                 length: 100,
+                arrived: Some(MonotonicNs(4)),
                 bytes: b"HTTP/1.1 200 OK\r\n".to_vec(),
             })),
             Entry::Event(CaptureEvent::Closed(ConnectionClosed {
@@ -516,7 +565,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_and_newer_files_are_refused() {
+    fn foreign_files_and_other_versions_are_refused() {
         assert!(matches!(
             Reader::new(&b"PK\x03\x04.."[..]),
             Err(ReadError::NotARecording)
@@ -526,8 +575,8 @@ mod tests {
             Err(ReadError::NotARecording)
         ));
         assert!(matches!(
-            Reader::new(&b"MTAP\x02\x00"[..]),
-            Err(ReadError::Newer(2))
+            Reader::new(&b"MTAP\x03\x00"[..]),
+            Err(ReadError::Version(3))
         ));
     }
 }

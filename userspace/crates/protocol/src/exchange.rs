@@ -116,12 +116,14 @@ impl Exchange {
         let response_to = body_start.unwrap_or(response_from);
         let response_end = self.last_write.map(|at| at.max(response_to));
         Timings {
+            arrived: None,
             accepted: self.accepted,
             request_start,
             request_end,
             response_start,
             body_start,
             response_end,
+            drained: None,
             finished: finished
                 .max(response_end.unwrap_or(response_to))
                 .max(request_end.unwrap_or(request_start)),
@@ -140,6 +142,7 @@ impl Exchange {
             connection: opened.id,
             sequence: self.sequence,
             cgroup: opened.cgroup,
+            transport: opened.transport,
             peer: opened.peer,
             local: opened.local,
             method: self.method,
@@ -150,6 +153,8 @@ impl Exchange {
             request_body_bytes: self.request_body_bytes,
             response_body_bytes: self.response_body_bytes,
             streamed: self.streamed,
+            stream: None,
+            inference: None,
             outcome,
             completeness: self.completeness,
         }

@@ -6,7 +6,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 
 use modeltap_core::connection::{CaptureEvent, CgroupId, ConnectionId, ConnectionOpened};
-use modeltap_core::record::{Completeness, RequestRecord};
+use modeltap_core::record::{Completeness, RequestRecord, SessionRecord};
 use modeltap_core::time::MonotonicNs;
 
 use crate::connection::Connection;
@@ -115,6 +115,7 @@ pub(crate) struct Shared {
     /// The latest time of any event or timeout.
     pub(crate) now: MonotonicNs,
     records: VecDeque<RequestRecord>,
+    sessions: VecDeque<SessionRecord>,
     cgroups: HashMap<CgroupId, Held>,
 }
 
@@ -191,6 +192,7 @@ impl ConnectionTable {
                 stats: Stats::default(),
                 now: MonotonicNs(0),
                 records: VecDeque::new(),
+                sessions: VecDeque::new(),
                 cgroups: HashMap::new(),
             },
             slots: Vec::new(),
@@ -220,6 +222,7 @@ impl ConnectionTable {
                 }
                 self.schedule(slot);
             }
+            CaptureEvent::Arrived(_) | CaptureEvent::Drained(_) => {}
             CaptureEvent::Closed(closed) => {
                 let Some(slot) = self.slot_of(closed.id) else {
                     return;
@@ -235,6 +238,12 @@ impl ConnectionTable {
     /// The next finished request, in the order they were known to be over.
     pub fn poll_record(&mut self) -> Option<RequestRecord> {
         self.shared.records.pop_front()
+    }
+
+    /// The next upgraded connection that ended; call it as
+    /// [`poll_record`](Self::poll_record).
+    pub fn poll_session(&mut self) -> Option<SessionRecord> {
+        self.shared.sessions.pop_front()
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do at

@@ -188,6 +188,7 @@ mod tests {
             direction: Direction::Read,
             position: *position,
             length: u32::try_from(moved).unwrap(),
+            arrived: None,
             bytes: call.as_bytes().to_vec(),
         };
         *position += moved as u64;

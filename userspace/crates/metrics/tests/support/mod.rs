@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use modeltap_core::connection::{CgroupId, ConnectionId};
+use modeltap_core::connection::{CgroupId, ConnectionId, Transport};
 use modeltap_core::container::{Container, ContainerId, ServiceName};
 use modeltap_core::record::{Completeness, Method, Outcome, RequestRecord, Timings};
 use modeltap_core::time::{MonotonicNs, TimeAnchor, UnixNs};
@@ -42,6 +42,7 @@ pub fn request(path: &str, status: u16, finished: f64, duration: Duration) -> Re
         },
         sequence: 0,
         cgroup: CgroupId(1),
+        transport: Transport::Tcp,
         peer: "10.0.0.2:50000".parse().expect("an address"),
         local: "10.0.0.1:8000".parse().expect("an address"),
         method: Some(Method::Post),
@@ -49,17 +50,21 @@ pub fn request(path: &str, status: u16, finished: f64, duration: Duration) -> Re
         http_minor: 1,
         status: Some(status),
         timings: Timings {
+            arrived: None,
             accepted: None,
             request_start: start,
             request_end: Some(start),
             response_start: Some(end),
             body_start: Some(end),
             response_end: Some(end),
+            drained: None,
             finished: end,
         },
         request_body_bytes: 10,
         response_body_bytes: 2_000,
         streamed: false,
+        stream: None,
+        inference: None,
         outcome: Outcome::Complete,
         completeness: Completeness::Whole,
     }

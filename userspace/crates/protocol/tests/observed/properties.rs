@@ -387,6 +387,8 @@ proptest! {
                         }
                     }
                     CaptureEvent::Data(data) => data.id.socket = socket,
+                    CaptureEvent::Arrived(arrived) => arrived.id.socket = socket,
+                    CaptureEvent::Drained(drained) => drained.id.socket = socket,
                     CaptureEvent::Closed(closed) => closed.id.socket = socket,
                 }
                 events.push(event);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use modeltap_core::connection::{
     CaptureEvent, CgroupId, CloseCause, ConnectionClosed, ConnectionId, ConnectionOpened, Data,
-    Direction, Origin,
+    Direction, Origin, Transport,
 };
 use modeltap_core::record::RequestRecord;
 use modeltap_core::time::MonotonicNs;
@@ -39,6 +39,7 @@ impl Socket {
             peer: ([10, 0, 0, 2], 40_000).into(),
             local: ([10, 0, 0, 1], 8_000).into(),
             origin,
+            transport: Transport::Tcp,
         };
         let events = vec![CaptureEvent::Opened(opened)];
         Self {
@@ -99,6 +100,7 @@ impl Socket {
             direction,
             position,
             length,
+            arrived: None,
             bytes,
         }));
         self

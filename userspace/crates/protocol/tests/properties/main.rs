@@ -148,6 +148,8 @@ proptest! {
             match event {
                 CaptureEvent::Opened(_) => {}
                 CaptureEvent::Data(data) => data.at = MonotonicNs(*at),
+                CaptureEvent::Arrived(arrived) => arrived.at = MonotonicNs(*at),
+                CaptureEvent::Drained(drained) => drained.at = MonotonicNs(*at),
                 CaptureEvent::Closed(closed) => closed.at = MonotonicNs(*at),
             }
         }
@@ -359,6 +361,7 @@ fn data() -> impl Strategy<Value = CaptureEvent> {
                 direction,
                 position,
                 length: length.saturating_add(unseen),
+                arrived: None,
                 bytes,
             })
         })

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use modeltap_core::connection::{
     CaptureEvent, CgroupId, CloseCause, ConnectionClosed, ConnectionId, ConnectionOpened, Data,
-    Direction, Origin,
+    Direction, Origin, Transport,
 };
 use modeltap_core::record::{Completeness, Method, Outcome, RequestRecord, Timings};
 use modeltap_core::time::MonotonicNs;
@@ -382,6 +382,7 @@ impl Played {
                 direction: call.direction,
                 position: call.range.start as u64,
                 length: u32::try_from(call.range.len()).expect("conversations are short"),
+                arrived: None,
                 bytes: wire.bytes[call.range.clone()][..captured].to_vec(),
             })
         });
@@ -412,6 +413,7 @@ impl Played {
                     connection: ID,
                     sequence: n as u64,
                     cgroup: opened.cgroup,
+                    transport: opened.transport,
                     peer: opened.peer,
                     local: opened.local,
                     method: Some(exchange.method),
@@ -419,12 +421,14 @@ impl Played {
                     http_minor: exchange.minor,
                     status: Some(exchange.status),
                     timings: Timings {
+                        arrived: None,
                         accepted: (n == 0).then_some(OPENED),
                         request_start: request_at(place.request.start),
                         request_end: Some(request_at(place.request.end - 1)),
                         response_start: Some(response_at(place.response.start)),
                         body_start: place.body_first.map(response_at),
                         response_end: Some(response_end),
+                        drained: None,
                         finished: match until_close {
                             true => self.closed_at(),
                             false => response_end,
@@ -434,6 +438,8 @@ impl Played {
                     response_body_bytes: place.response_body_bytes as u64,
                     streamed: exchange.event_stream
                         || matches!(exchange.response, Framing::Chunked { .. }),
+                    stream: None,
+                    inference: None,
                     outcome: Outcome::Complete,
                     completeness: Completeness::Whole,
                 }
@@ -472,5 +478,6 @@ pub fn opened(id: ConnectionId, origin: Origin) -> ConnectionOpened {
         peer: ([10, 0, 0, 2], 40_000).into(),
         local: ([10, 0, 0, 1], 8_000).into(),
         origin,
+        transport: Transport::Tcp,
     }
 }
