@@ -13,7 +13,7 @@ use modeltap_api::{Access, Server};
 use modeltap_capture::control::Control;
 use modeltap_capture::loader::Probes;
 use modeltap_capture::ring::DrainCounts;
-use modeltap_capture::{clock, loader, ring};
+use modeltap_capture::{clock, loader, memory, ring};
 use modeltap_core::connection::CgroupId;
 use modeltap_core::container::Container;
 use modeltap_core::rollup::Rollup;
@@ -68,6 +68,7 @@ impl App {
             ring_bytes: config.ring_bytes,
             ..loader::Config::default()
         })?;
+        memory::release();
         Ok(Self {
             server,
             probes,

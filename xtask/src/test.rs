@@ -105,11 +105,12 @@ fn execute(paths: &Paths, options: &Options, report: &mut Report) -> Result<()> 
         }
     };
     let mut live = cargo(paths, "test");
+    // Of the whole workspace, as above: a package alone would have its
+    // dependencies compiled again, with fewer of their features.
     live.args([
-        "--package",
-        DAEMON_PACKAGE,
+        "--workspace",
         "--features",
-        LIVE_FEATURE,
+        &format!("{DAEMON_PACKAGE}/{LIVE_FEATURE}"),
         "--no-fail-fast",
     ])
     // Only the targets that need the feature: the rest ran above.

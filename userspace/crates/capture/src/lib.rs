@@ -12,6 +12,7 @@ pub mod clock;
 pub mod control;
 pub mod decode;
 pub mod loader;
+pub mod memory;
 mod offsets;
 mod requirements;
 pub mod ring;
