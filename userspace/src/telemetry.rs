@@ -67,10 +67,7 @@ impl Telemetry {
             kernel: self.release.clone(),
             started: self.started,
             at: clock::anchor().unix,
-            n_programs: self
-                .kernel
-                .as_ref()
-                .map_or(0, |(_, _, n_programs)| *n_programs),
+            n_programs: self.kernel.as_ref().map(|(_, _, n_programs)| *n_programs),
             n_connections: parser.n_connections,
             accounting,
             store: self.history.stats(),

@@ -43,8 +43,8 @@ pub fn status(state: &DaemonState) -> wire::Status {
         started_unix_ms: state.started.millis(),
         uptime_seconds: state.at.0.saturating_sub(state.started.0) as f64 / 1e9,
         probes: wire::ProbesStatus {
-            attached: state.n_programs > 0,
-            n_programs: state.n_programs,
+            attached: state.n_programs.is_some_and(|n| n > 0),
+            n_programs: state.n_programs.unwrap_or(0),
             n_connections: state.n_connections,
         },
         capture: wire::CaptureStatus {

@@ -28,7 +28,7 @@ pub async fn healthz() -> &'static str {
 /// The probes are attached and history is written.
 pub async fn readyz(State(sources): State<Sources>) -> Result<&'static str, ApiError> {
     let daemon = sources.daemon.borrow().clone();
-    if daemon.n_programs == 0 {
+    if daemon.n_programs == Some(0) {
         return Err(ApiError::Unavailable(
             "the probes are not attached".to_owned(),
         ));

@@ -18,8 +18,8 @@ pub struct DaemonState {
     pub started: UnixNs,
     /// When this was taken.
     pub at: UnixNs,
-    /// Programs attached; zero in a replay.
-    pub n_programs: u32,
+    /// Programs attached; `None` where a recording is shown, which needs none.
+    pub n_programs: Option<u32>,
     /// Watched connections open now.
     pub n_connections: u64,
     /// What was seen and what was missed.

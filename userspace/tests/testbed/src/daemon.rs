@@ -1,5 +1,6 @@
 //! The daemon under test, known by its command line and its interface.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ pub fn binary(built_by_cargo: &str) -> PathBuf {
 #[derive(Clone, Debug)]
 pub struct Start {
     binary: PathBuf,
+    /// What it is to do, and with what.
+    order: Vec<OsString>,
     /// Its data directory.
     pub data: PathBuf,
     /// Where it listens.
@@ -45,8 +48,19 @@ impl Start {
     /// The daemon on a free port.
     #[must_use]
     pub fn new(binary: &Path, data: &Path) -> Self {
+        Self::ordered(binary, vec!["run".into()], data)
+    }
+
+    /// A replay of a recording on a free port; it writes nothing to `data`.
+    #[must_use]
+    pub fn replay(binary: &Path, recording: &Path, data: &Path) -> Self {
+        Self::ordered(binary, vec!["replay".into(), recording.into()], data)
+    }
+
+    fn ordered(binary: &Path, order: Vec<OsString>, data: &Path) -> Self {
         Self {
             binary: binary.to_owned(),
+            order,
             data: data.to_owned(),
             listen: "127.0.0.1:0".to_owned(),
             environment: Vec::new(),
@@ -88,7 +102,8 @@ impl Start {
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
-            .args(["run", "--listen", &self.listen, "--data-dir"])
+            .args(&self.order)
+            .args(["--listen", &self.listen, "--data-dir"])
             .arg(&self.data);
         command.args(&self.arguments).stdin(Stdio::null());
         command
