@@ -80,6 +80,7 @@ fn data(item: &[u8]) -> Result<Data, DecodeError> {
         position: event.position,
         length: event.length,
         arrived: None,
+        waits: false,
         bytes: bytes.to_vec(),
     })
 }

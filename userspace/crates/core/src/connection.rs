@@ -90,6 +90,9 @@ pub struct Data {
     /// When the first of the bytes arrived at the socket, of bytes the server
     /// read where the kernel tells.
     pub arrived: Option<MonotonicNs>,
+    /// Some of what was written so far is still in the socket, of bytes the
+    /// server wrote where the kernel tells: a [`Drained`] follows.
+    pub waits: bool,
     /// The captured beginning of them.
     pub bytes: Vec<u8>,
 }
@@ -107,7 +110,8 @@ pub struct Arrived {
 }
 
 /// Everything written so far has left the socket for the network. Reported
-/// only where some of it had to wait, for the peer or the network was slow.
+/// only where some of it had to wait, for the peer or the network was slow:
+/// after a [`Data::waits`], also once the server finished sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drained {
     /// The connection.

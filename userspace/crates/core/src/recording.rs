@@ -242,9 +242,10 @@ fn encode(frame: &mut Vec<u8>, entry: &Entry, masker: &mut Masker) {
             put_u64(frame, data.length.into());
             // No byte arrives in the first nanosecond of a machine.
             put_u64(frame, data.arrived.unwrap_or_default().0);
-            frame.push(match data.direction {
-                Direction::Read => 0,
-                Direction::Write => 1,
+            frame.push(match (data.direction, data.waits) {
+                (Direction::Read, _) => 0,
+                (Direction::Write, false) => 1,
+                (Direction::Write, true) => 2,
             });
             let start = frame.len();
             frame.extend_from_slice(&data.bytes);
@@ -386,9 +387,10 @@ fn data(fields: &mut Fields<'_>) -> Result<Data, ReadError> {
     let length = u32::try_from(fields.u64()?)
         .map_err(|_| ReadError::Damaged("a call moved more than 4 GB"))?;
     let arrived = Some(MonotonicNs(fields.u64()?)).filter(|at| at.0 > 0);
-    let direction = match fields.u8()? {
-        0 => Direction::Read,
-        1 => Direction::Write,
+    let (direction, waits) = match fields.u8()? {
+        0 => (Direction::Read, false),
+        1 => (Direction::Write, false),
+        2 => (Direction::Write, true),
         _ => return Err(ReadError::Damaged("unknown direction")),
     };
     let bytes = fields.rest();
@@ -402,6 +404,7 @@ fn data(fields: &mut Fields<'_>) -> Result<Data, ReadError> {
         position,
         length,
         arrived,
+        waits,
         bytes: bytes.to_vec(),
     })
 }
@@ -505,6 +508,7 @@ mod tests {
                 position: 3,
                 length: 100,
                 arrived: Some(MonotonicNs(4)),
+                waits: true,
                 bytes: b"HTTP/1.1 200 OK\r\n".to_vec(),
             })),
             Entry::Event(CaptureEvent::Closed(ConnectionClosed {

@@ -4,21 +4,24 @@
 //! always follows what it had read, but the *next* request, or the
 //! connection's end, may be told before the event of the write it follows.
 
+mod drains;
 mod requests;
 mod responses;
 
 use std::collections::VecDeque;
 
 use modeltap_core::connection::{
-    CloseCause, ConnectionClosed, ConnectionId, ConnectionOpened, Data, Direction, Origin,
+    Arrived, CloseCause, ConnectionClosed, ConnectionId, ConnectionOpened, Data, Direction, Origin,
 };
 use modeltap_core::record::{Completeness, Outcome};
 use modeltap_core::time::MonotonicNs;
 
+use self::drains::Drains;
 use self::responses::MissedResponses;
 use crate::detect::Protocol;
 use crate::exchange::Exchange;
 use crate::http1::{RequestHead, ResponseHead};
+use crate::input::Arrivals;
 use crate::message::Messages;
 use crate::stream::Stream;
 use crate::table::{Config, Shared};
@@ -47,6 +50,12 @@ pub(crate) struct Connection {
     /// The oldest exchange's final response has begun.
     answering: bool,
     last_read: MonotonicNs,
+    arrivals: Arrivals,
+    /// The write being taken in left bytes in the socket.
+    write_waits: bool,
+    /// Position up to which it was taken in.
+    wrote_until: u64,
+    drains: Drains,
     /// The last exchange to end had no request: where its response ended was
     /// told by its head alone.
     last_was_unrequested: bool,
@@ -101,6 +110,10 @@ impl Connection {
             reading: None,
             answering: false,
             last_read: MonotonicNs(0),
+            arrivals: Arrivals::default(),
+            write_waits: false,
+            wrote_until: 0,
+            drains: Drains::default(),
             last_was_unrequested: false,
             pipelined: false,
             body_optional: false,
@@ -143,6 +156,11 @@ impl Connection {
         self.settle(shared);
     }
 
+    /// Takes in when later bytes of the next read arrived.
+    pub(crate) fn arrived(&mut self, arrived: &Arrived) {
+        self.arrivals.note(arrived);
+    }
+
     fn push_exchange(&mut self, exchange: Exchange) {
         self.next_sequence += 1;
         self.exchanges_bytes += exchange.footprint();
@@ -170,7 +188,7 @@ impl Connection {
                 return;
             }
             // Its request was missed, and with it when it began.
-            shared.push_record(exchange.into_record(&self.opened, Outcome::Lost, finished));
+            self.tell(exchange, Outcome::Lost, finished, shared);
             return;
         }
         if exchange.tentative && outcome == Outcome::Complete {
@@ -180,7 +198,7 @@ impl Connection {
             self.unconfirmed.push_back((exchange, finished));
             return;
         }
-        shared.push_record(exchange.into_record(&self.opened, outcome, finished));
+        self.tell(exchange, outcome, finished, shared);
     }
 
     fn lose_oldest(&mut self, at: MonotonicNs, shared: &mut Shared) {
@@ -203,22 +221,22 @@ impl Connection {
         if let Some(front) = self.exchanges.front_mut() {
             front.tentative = false;
         }
-        for (exchange, finished) in self.unconfirmed.drain(..) {
-            shared.push_record(exchange.into_record(&self.opened, Outcome::Complete, finished));
+        while let Some((exchange, finished)) = self.unconfirmed.pop_front() {
+            self.tell(exchange, Outcome::Complete, finished, shared);
         }
     }
 
     /// A request was lost: what waits for the contrary may be the response to
     /// that one.
     fn refute_pairing(&mut self, shared: &mut Shared) {
-        for (mut response, finished) in self.unconfirmed.drain(..) {
+        while let Some((mut response, finished)) = self.unconfirmed.pop_front() {
             if response.tentative {
                 let request = response.split_request(self.next_sequence);
                 self.next_sequence += 1;
-                shared.push_record(request.into_record(&self.opened, Outcome::Lost, finished));
+                self.tell(request, Outcome::Lost, finished, shared);
             }
             response.degrade(Completeness::Gap);
-            shared.push_record(response.into_record(&self.opened, Outcome::Lost, finished));
+            self.tell(response, Outcome::Lost, finished, shared);
         }
         let at = self.last_event;
         if let Some(front) = self.exchanges.front_mut()
@@ -237,7 +255,7 @@ impl Connection {
             if self.reading == Some(request.sequence) {
                 self.reading = None;
             }
-            shared.push_record(request.into_record(&self.opened, Outcome::Lost, at));
+            self.tell(request, Outcome::Lost, at, shared);
         }
     }
 
@@ -245,14 +263,14 @@ impl Connection {
     /// for its request's: nothing speaks against it. One without a request is
     /// not taken for the server's own.
     fn expire_unconfirmed(&mut self, shared: &mut Shared) {
-        for (mut exchange, finished) in self.unconfirmed.drain(..) {
+        while let Some((mut exchange, finished)) = self.unconfirmed.pop_front() {
             let outcome = if exchange.tentative {
                 Outcome::Complete
             } else {
                 exchange.degrade(Completeness::Gap);
                 Outcome::Lost
             };
-            shared.push_record(exchange.into_record(&self.opened, outcome, finished));
+            self.tell(exchange, outcome, finished, shared);
         }
     }
 
@@ -276,7 +294,7 @@ impl Connection {
     /// When something is to be decided without an event.
     pub(crate) fn deadline(&self, config: &Config) -> Option<MonotonicNs> {
         if self.linger_until.is_some() {
-            return self.linger_until;
+            return self.ends_at(config);
         }
         let quiet = (self.answering && self.responses.is_unframed())
             .then(|| self.exchanges.front()?.last_write)
@@ -286,17 +304,30 @@ impl Connection {
             .unconfirmed
             .front()
             .map(|(_, finished)| finished.after(config.confirm_within));
-        match (quiet, unconfirmed) {
-            (Some(quiet), Some(unconfirmed)) => Some(quiet.min(unconfirmed)),
-            (quiet, unconfirmed) => quiet.or(unconfirmed),
+        [quiet, unconfirmed, self.drains.deadline(config)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// When nothing more is waited for, once the server has finished: bytes
+    /// may leave the socket for long after that.
+    fn ends_at(&self, config: &Config) -> Option<MonotonicNs> {
+        let until = self.linger_until?;
+        match self.local_finished {
+            Some(finished) if self.reset.is_none() && self.waits_for_drain() => {
+                Some(until.max(finished.after(config.drain_within)))
+            }
+            _ => Some(until),
         }
     }
 
     /// Decides what is due: `true` once the connection is over.
     pub(crate) fn expire(&mut self, now: MonotonicNs, shared: &mut Shared) -> bool {
-        if let Some(until) = self.linger_until {
+        if let Some(until) = self.ends_at(&shared.config) {
             return until <= now;
         }
+        self.expire_drains(now, shared);
         if self.answering
             && self.responses.is_unframed()
             && let Some(last_write) = self.exchanges.front().and_then(|front| front.last_write)
@@ -338,6 +369,7 @@ impl Connection {
             end => self.lose_all(end.unwrap_or(self.last_event), shared),
         }
         self.confirm_pairing(shared);
+        self.end_drains(shared);
         self.requests.discard_head(shared);
         self.responses.discard_head(shared);
         self.settle(shared);
@@ -373,6 +405,7 @@ impl Connection {
             exchange.degrade(Completeness::Truncated);
             self.finish_oldest(Outcome::Lost, at, shared);
         }
+        self.end_drains(shared);
         self.requests.make_opaque(shared);
         self.responses.make_opaque(shared);
     }
@@ -404,6 +437,7 @@ impl Connection {
     /// Exchanges that are open, and bytes held for them and for heads.
     fn held(&self) -> (usize, usize) {
         let heads = self.requests.held_bytes() + self.responses.held_bytes();
-        (self.exchanges.len(), self.exchanges_bytes + heads)
+        let records = self.drains.held_bytes();
+        (self.exchanges.len(), self.exchanges_bytes + heads + records)
     }
 }

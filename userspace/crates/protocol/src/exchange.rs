@@ -12,6 +12,8 @@ pub(crate) struct Exchange {
     pub(crate) method: Option<Method>,
     pub(crate) path: String,
     pub(crate) minor: u8,
+    /// First byte of the request arrived at the socket.
+    pub(crate) arrived: Option<MonotonicNs>,
     pub(crate) accepted: Option<MonotonicNs>,
     pub(crate) request_start: MonotonicNs,
     pub(crate) request_end: Option<MonotonicNs>,
@@ -30,6 +32,9 @@ pub(crate) struct Exchange {
     pub(crate) body_start: Option<MonotonicNs>,
     /// Last byte so far of the final response.
     pub(crate) last_write: Option<MonotonicNs>,
+    /// Where that write left some of it in the socket: position behind the
+    /// last byte.
+    pub(crate) waits_for: Option<u64>,
     pub(crate) response_body_bytes: u64,
     pub(crate) streamed: bool,
     pub(crate) completeness: Completeness,
@@ -43,6 +48,7 @@ impl Exchange {
             method: None,
             path: String::new(),
             minor: 1,
+            arrived: None,
             accepted: None,
             request_start,
             request_end: None,
@@ -55,6 +61,7 @@ impl Exchange {
             response_start: None,
             body_start: None,
             last_write: None,
+            waits_for: None,
             response_body_bytes: 0,
             streamed: false,
             completeness: Completeness::Whole,
@@ -84,6 +91,7 @@ impl Exchange {
         self.response_start = request.response_start.take();
         self.body_start = request.body_start.take();
         self.last_write = request.last_write.take();
+        self.waits_for = request.waits_for.take();
         self.response_body_bytes = std::mem::take(&mut request.response_body_bytes);
         self.streamed = std::mem::take(&mut request.streamed);
         self.degrade(Completeness::Gap);
@@ -116,7 +124,8 @@ impl Exchange {
         let response_to = body_start.unwrap_or(response_from);
         let response_end = self.last_write.map(|at| at.max(response_to));
         Timings {
-            arrived: None,
+            // Bytes are read once they are there; it may be before the accept.
+            arrived: self.arrived.map(|at| at.min(request_start)),
             accepted: self.accepted,
             request_start,
             request_end,

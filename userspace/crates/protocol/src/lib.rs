@@ -25,6 +25,7 @@ mod connection;
 mod detect;
 mod exchange;
 mod http1;
+mod input;
 mod message;
 mod stream;
 mod table;

@@ -9,60 +9,11 @@
 //! | Tunnel   | another protocol's, in HTTP      | never                         |
 //! | Opaque   | not HTTP                         | never                         |
 
-use modeltap_core::time::MonotonicNs;
-
 use crate::body::{Body, LAST_CHUNK, Progress};
 use crate::detect::{self, Match, Protocol};
 use crate::http1::{Head, MAX_HEAD_BYTES, Parsed, find_head_end};
+use crate::input::{Beginning, Input};
 use crate::table::Shared;
-
-/// The bytes of one system call, as far as they were not passed yet.
-pub(crate) struct Input<'a> {
-    /// When the call returned.
-    pub(crate) at: MonotonicNs,
-    bytes: &'a [u8],
-    unseen: u64,
-    /// Nothing was passed: a message may begin here.
-    fresh: bool,
-}
-
-impl<'a> Input<'a> {
-    /// A call that moved `length` bytes, of which `captured` are the first and
-    /// `stale` bytes at the beginning were passed already.
-    pub(crate) fn new(at: MonotonicNs, captured: &'a [u8], length: u32, stale: u64) -> Self {
-        let length = u64::from(length);
-        let captured = &captured[..captured.len().min(length as usize)];
-        let unseen = length - captured.len() as u64;
-        let seen_stale = stale.min(captured.len() as u64);
-        Self {
-            at,
-            bytes: &captured[seen_stale as usize..],
-            unseen: unseen - (stale - seen_stale).min(unseen),
-            fresh: stale == 0,
-        }
-    }
-
-    /// The captured bytes left.
-    pub(crate) fn bytes(&self) -> &'a [u8] {
-        self.bytes
-    }
-
-    fn is_empty(&self) -> bool {
-        self.bytes.is_empty() && self.unseen == 0
-    }
-
-    fn pass(&mut self, n: usize) {
-        self.bytes = &self.bytes[n..];
-        self.fresh = false;
-    }
-
-    /// Passes everything: captured and unseen bytes.
-    fn pass_all(&mut self) -> (u64, u64) {
-        let all = (self.bytes.len() as u64, self.unseen);
-        (self.bytes, self.unseen, self.fresh) = (&[], 0, false);
-        all
-    }
-}
 
 /// What was met in the bytes.
 #[derive(Debug, PartialEq, Eq)]
@@ -72,7 +23,7 @@ pub(crate) enum Item<H> {
     Head {
         head: H,
         /// Its first byte moved.
-        started: MonotonicNs,
+        started: Beginning,
         /// Another message of the same direction ended in the same call.
         follows_in_call: bool,
     },
@@ -130,7 +81,7 @@ pub(crate) struct Messages<H> {
     /// A head's beginning, where it comes in pieces.
     head: Vec<u8>,
     /// When its first byte moved.
-    head_started: MonotonicNs,
+    head_started: Beginning,
     head_follows_in_call: bool,
     /// Its first line was seen whole, and is one.
     head_is_plausible: bool,
@@ -152,7 +103,7 @@ impl<H: Head> Messages<H> {
         Self {
             state,
             head: Vec::new(),
-            head_started: MonotonicNs(0),
+            head_started: Beginning::default(),
             head_follows_in_call: false,
             head_is_plausible: false,
             kind: std::marker::PhantomData,
@@ -223,7 +174,7 @@ impl<H: Head> Messages<H> {
     }
 
     /// When the first byte of the last head that came in pieces moved.
-    pub(crate) fn head_started(&self) -> MonotonicNs {
+    pub(crate) fn head_started(&self) -> Beginning {
         self.head_started
     }
 
@@ -351,6 +302,7 @@ impl<H: Head> Messages<H> {
             self.state = State::Seeking;
             return Some(Item::Missed);
         }
+        let started = input.beginning();
         let starts = match self.state {
             State::Seeking => H::surely_starts(input.bytes),
             _ => H::starts(input.bytes),
@@ -367,17 +319,17 @@ impl<H: Head> Messages<H> {
                 self.state = State::Boundary;
                 Some(Item::Head {
                     head,
-                    started: input.at,
+                    started,
                     follows_in_call,
                 })
             }
             Parsed::Partial if input.unseen > 0 || input.bytes.len() > MAX_HEAD_BYTES => {
                 let (head, length) = (H::salvage(input.bytes), input.bytes.len());
                 input.pass(length);
-                self.cut_head(head, input.at, follows_in_call, length, input, shared)
+                self.cut_head(head, started, follows_in_call, length, input, shared)
             }
             Parsed::Partial => {
-                self.head_started = input.at;
+                self.head_started = started;
                 self.head_follows_in_call = follows_in_call;
                 self.head_is_plausible = input.bytes.contains(&b'\n');
                 self.head.extend_from_slice(input.bytes);
@@ -468,7 +420,7 @@ impl<H: Head> Messages<H> {
     fn cut_head(
         &mut self,
         head: Option<H>,
-        started: MonotonicNs,
+        started: Beginning,
         follows_in_call: bool,
         length: usize,
         input: &mut Input<'_>,
@@ -542,8 +494,7 @@ enum Continued<H> {
 fn pass_body(body: &mut Body, input: &mut Input<'_>, shared: &mut Shared) -> (u64, Progress) {
     let step = if input.bytes.is_empty() {
         let step = body.consume_unseen(input.unseen);
-        input.unseen -= step.consumed + step.inferred;
-        input.fresh = false;
+        input.pass_unseen(step.consumed + step.inferred);
         step
     } else {
         let step = body.consume(input.bytes);

@@ -35,6 +35,9 @@ pub struct Config {
     /// How long a response without a request waits for the proof that its
     /// request was not lost.
     pub confirm_within: Duration,
+    /// How long the record of a response that waits in the socket is kept for
+    /// the time it left; a longer drain counts as this long.
+    pub drain_within: Duration,
 }
 
 impl Default for Config {
@@ -46,6 +49,7 @@ impl Default for Config {
             linger: Duration::from_millis(250),
             unframed_quiet: Duration::from_secs(10),
             confirm_within: Duration::from_secs(2),
+            drain_within: Duration::from_secs(10),
         }
     }
 }
@@ -222,7 +226,20 @@ impl ConnectionTable {
                 }
                 self.schedule(slot);
             }
-            CaptureEvent::Arrived(_) | CaptureEvent::Drained(_) => {}
+            CaptureEvent::Arrived(arrived) => {
+                if let Some(connection) = self.connection(arrived.id) {
+                    connection.arrived(arrived);
+                }
+            }
+            CaptureEvent::Drained(drained) => {
+                let Some(slot) = self.slot_of(drained.id) else {
+                    return;
+                };
+                if let Some(connection) = &mut self.slots[slot] {
+                    connection.drained(drained, &mut self.shared);
+                }
+                self.schedule(slot);
+            }
             CaptureEvent::Closed(closed) => {
                 let Some(slot) = self.slot_of(closed.id) else {
                     return;
@@ -310,6 +327,11 @@ impl ConnectionTable {
     fn slot_of(&self, id: ConnectionId) -> Option<usize> {
         let slot = *self.by_socket.get(&id.socket)?;
         (self.slots[slot].as_ref()?.id() == id).then_some(slot)
+    }
+
+    fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        let slot = self.slot_of(id)?;
+        self.slots[slot].as_deref_mut()
     }
 
     fn open(&mut self, opened: &ConnectionOpened) {

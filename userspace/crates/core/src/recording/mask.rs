@@ -189,6 +189,7 @@ mod tests {
             position: *position,
             length: u32::try_from(moved).unwrap(),
             arrived: None,
+            waits: false,
             bytes: call.as_bytes().to_vec(),
         };
         *position += moved as u64;

@@ -9,7 +9,8 @@ use crate::body::Progress;
 use crate::detect::{Match, Protocol, known_request_start};
 use crate::exchange::Exchange;
 use crate::http1::{Framing, RequestHead};
-use crate::message::{GapEffect, Input, Item};
+use crate::input::{Beginning, Input};
+use crate::message::{GapEffect, Item};
 use crate::table::Shared;
 
 impl Connection {
@@ -21,9 +22,10 @@ impl Connection {
             self.confirm_pairing(shared);
         }
         shared.stats.bytes_skipped += placement.stale;
-        let mut input = Input::new(data.at, &data.bytes, data.length, placement.stale);
-        if std::mem::take(&mut self.body_optional)
-            && known_request_start(input.bytes()) == Match::Yes
+        let mut arrivals = std::mem::take(&mut self.arrivals);
+        arrivals.begin(data);
+        let mut input = Input::new(data, placement.stale, Some(&arrivals));
+        if std::mem::take(&mut self.body_optional) && known_request_start(input.bytes) == Match::Yes
         {
             self.requests.expect_head();
             self.reading = None;
@@ -65,12 +67,14 @@ impl Connection {
             }
         }
         self.last_read = data.at;
+        arrivals.forget_before(data.position.saturating_add(data.length.into()));
+        self.arrivals = arrivals;
     }
 
     fn request_head(
         &mut self,
         head: RequestHead,
-        started: MonotonicNs,
+        started: Beginning,
         at: MonotonicNs,
         shared: &mut Shared,
     ) {
@@ -80,7 +84,8 @@ impl Connection {
             self.give_up(shared);
             return;
         }
-        let mut exchange = Exchange::new(self.next_sequence, started);
+        let mut exchange = Exchange::new(self.next_sequence, started.at);
+        exchange.arrived = started.arrived;
         let seen_from_accept = self.opened.origin == Origin::Accepted && !self.read_gap_seen;
         exchange.accepted =
             (self.next_sequence == 0 && seen_from_accept).then_some(self.opened.id.opened);
@@ -103,7 +108,7 @@ impl Connection {
                 self.requests.begin_cut();
             }
         }
-        if self.answered_head.take() == Some(started) {
+        if self.answered_head.take() == Some(started.at) {
             self.reading = None;
         } else {
             self.push_exchange(exchange);
@@ -158,7 +163,7 @@ impl Connection {
             }
             GapEffect::Cut(Some(head)) => {
                 let started = self.requests.head_started();
-                self.request_head(head, started, started, shared);
+                self.request_head(head, started, started.at, shared);
                 if let Some(exchange) = self.exchange_being_read() {
                     exchange.degrade(Completeness::Gap);
                 }

@@ -9,7 +9,8 @@ use crate::body::Progress;
 use crate::detect::{Match, Protocol};
 use crate::exchange::Exchange;
 use crate::http1::{Framing, Head, ResponseHead};
-use crate::message::{GapEffect, Input, Item};
+use crate::input::Input;
+use crate::message::{GapEffect, Item};
 use crate::table::Shared;
 
 /// Longest gap that may be taken for a lost interim response alone.
@@ -31,8 +32,12 @@ impl Connection {
             self.write_gap(placement.gap, data.at, shared);
         }
         shared.stats.bytes_skipped += placement.stale;
-        let mut input = Input::new(data.at, &data.bytes, data.length, placement.stale);
-        if self.may_lack_body() && ResponseHead::surely_starts(input.bytes()) != Match::No {
+        self.write_waits = data.waits;
+        if !data.waits {
+            self.miss_drains(data.position, shared);
+        }
+        let mut input = Input::new(data, placement.stale, None);
+        if self.may_lack_body() && ResponseHead::surely_starts(input.bytes) != Match::No {
             self.finish_oldest(Outcome::Complete, data.at, shared);
             self.responses.expect_head();
         }
@@ -43,10 +48,12 @@ impl Connection {
             };
             match item {
                 Item::Head { head, started, .. } => {
-                    self.response_head(head, started, data.at, shared);
+                    self.wrote_until = input.position;
+                    self.response_head(head, started.at, data.at, shared);
                 }
                 Item::Body { data: n, progress } => {
-                    self.response_body(n, progress, data.at, shared)
+                    self.wrote_until = input.position;
+                    self.response_body(n, progress, data.at, shared);
                 }
                 Item::Superseded => {
                     let at = self
@@ -151,6 +158,7 @@ impl Connection {
         exchange.status = Some(head.status);
         exchange.response_start = Some(started);
         exchange.last_write = Some(at);
+        exchange.waits_for = self.write_waits.then_some(self.wrote_until);
         exchange.streamed = head.is_streamed();
         self.answering = true;
         match head.framing(exchange.method) {
@@ -178,6 +186,7 @@ impl Connection {
             return;
         };
         exchange.last_write = Some(at);
+        exchange.waits_for = self.write_waits.then_some(self.wrote_until);
         if n > 0 {
             exchange.body_start.get_or_insert(at);
             exchange.count_response_body(n);
@@ -219,7 +228,7 @@ impl Connection {
                     && !head.is_interim()
                 {
                     exchange.status = Some(head.status);
-                    exchange.response_start = Some(self.responses.head_started());
+                    exchange.response_start = Some(self.responses.head_started().at);
                     exchange.last_write = exchange.response_start;
                 }
                 self.lose_oldest(at, shared);
@@ -233,7 +242,7 @@ impl Connection {
     /// it is that one's.
     fn answer_head_being_read(&mut self) {
         if self.requests.is_inside_head() {
-            self.answered_head = Some(self.requests.head_started());
+            self.answered_head = Some(self.requests.head_started().at);
         }
     }
 

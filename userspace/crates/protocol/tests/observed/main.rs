@@ -4,5 +4,6 @@
 mod conversations;
 mod endings;
 mod losses;
+mod network;
 mod properties;
 mod support;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use modeltap_core::connection::{
-    CaptureEvent, CgroupId, CloseCause, ConnectionClosed, ConnectionId, ConnectionOpened, Data,
-    Direction, Origin, Transport,
+    Arrived, CaptureEvent, CgroupId, CloseCause, ConnectionClosed, ConnectionId, ConnectionOpened,
+    Data, Direction, Drained, Origin, Transport,
 };
 use modeltap_core::record::RequestRecord;
 use modeltap_core::time::MonotonicNs;
@@ -101,7 +101,47 @@ impl Socket {
             position,
             length,
             arrived: None,
+            waits: false,
             bytes,
+        }));
+        self
+    }
+
+    /// The first byte of the read just told arrived then.
+    pub fn arrived_at(&mut self, at: MonotonicNs) -> &mut Self {
+        match self.events.last_mut() {
+            Some(CaptureEvent::Data(data)) => data.arrived = Some(at),
+            other => panic!("no read was told: {other:?}"),
+        }
+        self
+    }
+
+    /// Bytes from `offset` on of the read that follows arrive now.
+    pub fn arrives(&mut self, offset: u64) -> &mut Self {
+        self.events.push(CaptureEvent::Arrived(Arrived {
+            id: self.id,
+            at: self.now,
+            position: self.bytes_read + offset,
+        }));
+        self
+    }
+
+    /// The write just told left bytes in the socket.
+    pub fn waiting(&mut self) -> &mut Self {
+        match self.events.last_mut() {
+            Some(CaptureEvent::Data(data)) => data.waits = true,
+            other => panic!("no write was told: {other:?}"),
+        }
+        self
+    }
+
+    /// All that was written has left the socket.
+    pub fn drained(&mut self) -> &mut Self {
+        self.now = self.now.after(Duration::from_micros(1));
+        self.events.push(CaptureEvent::Drained(Drained {
+            id: self.id,
+            at: self.now,
+            position: self.bytes_written,
         }));
         self
     }

@@ -5,7 +5,8 @@ mod found;
 mod model;
 
 use modeltap_core::connection::{
-    CaptureEvent, CloseCause, ConnectionClosed, ConnectionId, Data, Direction, Origin,
+    Arrived, CaptureEvent, CloseCause, ConnectionClosed, ConnectionId, Data, Direction, Drained,
+    Origin,
 };
 use modeltap_core::record::{Completeness, Method, Outcome, RequestRecord};
 use modeltap_core::time::MonotonicNs;
@@ -48,6 +49,8 @@ fn assert_invariants(table: &ConnectionTable, config: &Config) {
 #[track_caller]
 fn assert_in_order(record: &RequestRecord) {
     let timings = &record.timings;
+    assert!(timings.arrived <= Some(timings.request_start));
+    assert!(timings.drained.is_none() || timings.drained >= timings.response_end);
     let response = [
         timings.accepted,
         Some(timings.request_start),
@@ -348,23 +351,28 @@ fn data() -> impl Strategy<Value = CaptureEvent> {
         vec(fragments(), 0..4),
         prop_oneof![4 => Just(0_u32), 2 => 0..40_u32, 1 => any::<u32>()],
         prop_oneof![4 => Just(None), 1 => any::<Index>().prop_map(Some)],
+        proptest::option::of(times()),
+        any::<bool>(),
     )
-        .prop_map(|(id, at, direction, position, fragments, unseen, cut)| {
-            let mut bytes = fragments.concat();
-            if let Some(cut) = cut {
-                bytes.truncate(cut.index(bytes.len() + 1));
-            }
-            let length = u32::try_from(bytes.len()).expect("fragments are short");
-            CaptureEvent::Data(Data {
-                id,
-                at,
-                direction,
-                position,
-                length: length.saturating_add(unseen),
-                arrived: None,
-                bytes,
-            })
-        })
+        .prop_map(
+            |(id, at, direction, position, fragments, unseen, cut, arrived, waits)| {
+                let mut bytes = fragments.concat();
+                if let Some(cut) = cut {
+                    bytes.truncate(cut.index(bytes.len() + 1));
+                }
+                let length = u32::try_from(bytes.len()).expect("fragments are short");
+                CaptureEvent::Data(Data {
+                    id,
+                    at,
+                    direction,
+                    position,
+                    length: length.saturating_add(unseen),
+                    arrived,
+                    waits,
+                    bytes,
+                })
+            },
+        )
 }
 
 fn inputs() -> impl Strategy<Value = Input> {
@@ -390,6 +398,12 @@ fn inputs() -> impl Strategy<Value = Input> {
                 }))
             }
         ),
+        2 => (ids(), times(), positions(), any::<bool>()).prop_map(|(id, at, position, read)| {
+            Input::Event(match read {
+                true => CaptureEvent::Arrived(Arrived { id, at, position }),
+                false => CaptureEvent::Drained(Drained { id, at, position }),
+            })
+        }),
         1 => times().prop_map(Input::Timeout),
     ]
 }

@@ -383,6 +383,7 @@ impl Played {
                 position: call.range.start as u64,
                 length: u32::try_from(call.range.len()).expect("conversations are short"),
                 arrived: None,
+                waits: false,
                 bytes: wire.bytes[call.range.clone()][..captured].to_vec(),
             })
         });

@@ -1,0 +1,161 @@
+//! Responses that wait in the socket, for the client or the network is slow.
+//!
+//! Their records wait too, until it is told when the last byte left. Only
+//! those whose write said so wait; all others are told at once.
+
+use std::collections::VecDeque;
+
+use modeltap_core::connection::Drained;
+use modeltap_core::record::{Completeness, Outcome, RequestRecord};
+use modeltap_core::time::MonotonicNs;
+
+use super::Connection;
+use crate::exchange::Exchange;
+use crate::table::{Config, Shared};
+
+/// Most records of one connection that wait; beyond, the oldest is told as if
+/// it had been waited for long enough.
+const MAX_WAITING: usize = 16;
+
+/// A record whose response has not left the socket.
+#[derive(Debug)]
+struct Waiting {
+    record: RequestRecord,
+    /// Position behind the response's last byte.
+    end: u64,
+}
+
+/// The records of one connection that wait for their drain, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Drains {
+    waiting: VecDeque<Waiting>,
+    waiting_bytes: usize,
+    /// The last drain told: up to where, and when.
+    last: Option<(u64, MonotonicNs)>,
+}
+
+impl Drains {
+    /// Bytes that the records take.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// When the oldest record is waited for no longer.
+    pub(super) fn deadline(&self, config: &Config) -> Option<MonotonicNs> {
+        let oldest = self.waiting.front()?;
+        Some(oldest.record.timings.finished.after(config.drain_within))
+    }
+
+    /// When what lies before `position` left the socket, where that was told.
+    fn of(&self, position: u64) -> Option<MonotonicNs> {
+        self.last
+            .filter(|(end, _)| *end >= position)
+            .map(|(_, at)| at)
+    }
+
+    fn pop(&mut self) -> Option<Waiting> {
+        let waiting = self.waiting.pop_front()?;
+        self.waiting_bytes -= footprint(&waiting.record);
+        Some(waiting)
+    }
+}
+
+fn footprint(record: &RequestRecord) -> usize {
+    size_of::<Waiting>() + record.path.len()
+}
+
+fn push_drained(mut record: RequestRecord, at: MonotonicNs, shared: &mut Shared) {
+    let end = record.timings.response_end.unwrap_or_default();
+    record.timings.drained = Some(at.max(end));
+    shared.push_record(record);
+}
+
+impl Connection {
+    /// Tells of an exchange that is over, at once or when its response has
+    /// left the socket.
+    pub(super) fn tell(
+        &mut self,
+        exchange: Exchange,
+        outcome: Outcome,
+        finished: MonotonicNs,
+        shared: &mut Shared,
+    ) {
+        let waits_for = exchange.waits_for.filter(|_| outcome == Outcome::Complete);
+        let record = exchange.into_record(&self.opened, outcome, finished);
+        let Some(end) = waits_for else {
+            shared.push_record(record);
+            return;
+        };
+        if let Some(at) = self.drains.of(end) {
+            push_drained(record, at, shared);
+            return;
+        }
+        if self.drains.waiting.len() >= MAX_WAITING
+            && let Some(oldest) = self.drains.pop()
+        {
+            push_drained(oldest.record, self.last_event, shared);
+        }
+        self.drains.waiting_bytes += footprint(&record);
+        self.drains.waiting.push_back(Waiting { record, end });
+    }
+
+    /// Takes in that what was written has left the socket.
+    pub(crate) fn drained(&mut self, drained: &Drained, shared: &mut Shared) {
+        self.last_event = self.last_event.max(drained.at);
+        if self
+            .drains
+            .last
+            .is_some_and(|(end, _)| end > drained.position)
+        {
+            return;
+        }
+        self.drains.last = Some((drained.position, drained.at));
+        while let Some(oldest) = self.drains.waiting.front()
+            && oldest.end <= drained.position
+            && let Some(oldest) = self.drains.pop()
+        {
+            push_drained(oldest.record, drained.at, shared);
+        }
+        self.settle(shared);
+    }
+
+    /// Nothing waits in the socket: that what lies before `position` left it
+    /// was told by events that were lost.
+    pub(super) fn miss_drains(&mut self, position: u64, shared: &mut Shared) {
+        while let Some(oldest) = self.drains.waiting.front()
+            && oldest.end <= position
+            && let Some(mut oldest) = self.drains.pop()
+        {
+            oldest.record.completeness = Completeness::Gap;
+            shared.push_record(oldest.record);
+        }
+    }
+
+    /// Whether a response that is over but for the connection's end, or a
+    /// record, waits for its drain.
+    pub(super) fn waits_for_drain(&self) -> bool {
+        let ends_now = self.exchanges.front().and_then(|front| front.waits_for);
+        !self.drains.waiting.is_empty()
+            || (self.responses.ends_with_connection()
+                && ends_now.is_some_and(|end| self.drains.of(end).is_none()))
+    }
+
+    /// Tells the records that waited too long: their drain took at least until
+    /// `now`.
+    pub(super) fn expire_drains(&mut self, now: MonotonicNs, shared: &mut Shared) {
+        while let Some(due) = self.drains.deadline(&shared.config)
+            && due <= now
+            && let Some(oldest) = self.drains.pop()
+        {
+            push_drained(oldest.record, due, shared);
+        }
+    }
+
+    /// Tells all records that wait: what they wait for was still in the socket
+    /// when the last was heard of it.
+    pub(super) fn end_drains(&mut self, shared: &mut Shared) {
+        while let Some(oldest) = self.drains.pop() {
+            push_drained(oldest.record, self.last_event, shared);
+        }
+    }
+}
