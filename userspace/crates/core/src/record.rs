@@ -277,6 +277,10 @@ pub struct StreamFigures {
     pub n_stalls: u64,
     /// How long the server went on writing after the client had gone.
     pub after_abort: Option<Duration>,
+    /// Whether all of it was seen. Where not, chunks may be missing from the
+    /// counts; intervals in which some may be missing are left out, and so is
+    /// the first chunk where others may have come before it.
+    pub completeness: Completeness,
 }
 
 /// What an inference endpoint does; names are OpenTelemetry's

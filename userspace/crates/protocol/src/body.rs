@@ -5,6 +5,10 @@
 //! lost ones (a gap). Inside data of known length all three count alike;
 //! where the next byte is framing, only seen bytes lead on.
 
+use modeltap_core::record::Completeness;
+
+use crate::watch::Watch;
+
 /// Longest chunk-size line with its extensions; RFC 9112 section 7.1.1 asks
 /// for a limit.
 const MAX_SIZE_LINE_BYTES: u32 = 4 * 1024;
@@ -73,16 +77,27 @@ impl Body {
     pub(crate) const CHUNKED: Self = Self::Chunked(Chunk::Size { size: 0, digits: 0 });
 
     /// Passes over seen bytes.
-    pub(crate) fn consume(&mut self, bytes: &[u8]) -> Step {
+    pub(crate) fn consume(&mut self, bytes: &[u8], watch: &mut Watch) -> Step {
         match self {
-            Self::Length(_) | Self::UntilClose => self.count(bytes.len() as u64),
-            Self::Chunked(chunk) => consume_chunked(chunk, bytes),
+            Self::Length(_) | Self::UntilClose => {
+                let step = self.count(bytes.len() as u64);
+                watch.seen(&bytes[..step.data as usize]);
+                step
+            }
+            Self::Chunked(chunk) => consume_chunked(chunk, bytes, watch),
         }
     }
 
     /// Passes over the unseen tail of a call, `n` bytes.
-    pub(crate) fn consume_unseen(&mut self, n: u64) -> Step {
+    pub(crate) fn consume_unseen(&mut self, n: u64, watch: &mut Watch) -> Step {
+        let was_in_chunk = self.is_in_chunk();
         let mut step = self.count(n);
+        if step.data > 0 {
+            watch.unseen();
+        }
+        if was_in_chunk && !self.is_in_chunk() {
+            watch.chunk_ended();
+        }
         let rest = n - step.consumed;
         let Self::Chunked(chunk) = self else {
             return step;
@@ -106,10 +121,15 @@ impl Body {
         step
     }
 
+    fn is_in_chunk(&self) -> bool {
+        matches!(self, Self::Chunked(Chunk::Data(_)))
+    }
+
     /// Passes over `n` lost bytes: `End` where the body ended just there,
     /// `Broken` where it ended, or may have ended, before.
-    pub(crate) fn consume_lost(&mut self, n: u64) -> Step {
+    pub(crate) fn consume_lost(&mut self, n: u64, watch: &mut Watch) -> Step {
         let mut step = self.count(n);
+        watch.miss(Completeness::Gap);
         if step.consumed < n {
             step.progress = Progress::Broken;
         }
@@ -164,16 +184,20 @@ impl Body {
     }
 }
 
-fn consume_chunked(chunk: &mut Chunk, bytes: &[u8]) -> Step {
+fn consume_chunked(chunk: &mut Chunk, bytes: &[u8], watch: &mut Watch) -> Step {
     let mut at = 0;
     let mut data = 0;
     let progress = loop {
         if let Chunk::Data(left) = *chunk {
             let taken = left.min((bytes.len() - at) as u64);
+            watch.seen(&bytes[at..at + taken as usize]);
             data += taken;
             at += taken as usize;
             *chunk = match left - taken {
-                0 => Chunk::DataEnd(DATA_END_BYTES),
+                0 => {
+                    watch.chunk_ended();
+                    Chunk::DataEnd(DATA_END_BYTES)
+                }
                 left => Chunk::Data(left),
             };
         }
@@ -285,14 +309,14 @@ mod tests {
     /// Feeds `wire` whole and byte by byte; both must come to the same.
     #[track_caller]
     fn check(body: Body, wire: &[u8], consumed: u64, data: u64, progress: Progress) {
-        let step = body.clone().consume(wire);
+        let step = body.clone().consume(wire, &mut Watch::default());
         assert_eq!(
             (step.consumed, step.data, step.progress),
             (consumed, data, progress)
         );
         let (mut single, mut sum) = (body, (0, 0, Progress::More));
         for byte in wire {
-            let step = single.consume(std::slice::from_ref(byte));
+            let step = single.consume(std::slice::from_ref(byte), &mut Watch::default());
             sum = (sum.0 + step.consumed, sum.1 + step.data, step.progress);
             if step.progress != Progress::More {
                 break;
@@ -344,13 +368,19 @@ mod tests {
         let mut wire = b"5;".to_vec();
         wire.resize(MAX_SIZE_LINE_BYTES as usize + 10, b'x');
         assert_eq!(
-            Body::CHUNKED.clone().consume(&wire).progress,
+            Body::CHUNKED
+                .clone()
+                .consume(&wire, &mut Watch::default())
+                .progress,
             Progress::Broken
         );
         let mut wire = b"0\r\n".to_vec();
         wire.resize(MAX_TRAILER_BYTES as usize + 10, b'x');
         assert_eq!(
-            Body::CHUNKED.clone().consume(&wire).progress,
+            Body::CHUNKED
+                .clone()
+                .consume(&wire, &mut Watch::default())
+                .progress,
             Progress::Broken
         );
     }
@@ -358,8 +388,11 @@ mod tests {
     #[track_caller]
     fn check_unseen(seen: &[u8], unseen: u64, expected: (u64, u64, u64, Progress)) -> Body {
         let mut body = Body::CHUNKED;
-        assert_eq!(body.consume(seen).progress, Progress::More);
-        let step = body.consume_unseen(unseen);
+        assert_eq!(
+            body.consume(seen, &mut Watch::default()).progress,
+            Progress::More
+        );
+        let step = body.consume_unseen(unseen, &mut Watch::default());
         assert_eq!(
             (step.consumed, step.inferred, step.data, step.progress),
             expected
@@ -385,17 +418,32 @@ mod tests {
     #[test]
     fn lost_bytes_are_passed_where_no_framing_was_among_them() {
         let mut body = Body::Length(10);
-        assert_eq!(body.consume_lost(4).progress, Progress::More);
-        assert_eq!(body.consume_lost(6).progress, Progress::End);
         assert_eq!(
-            Body::Length(10).clone().consume_lost(11).progress,
+            body.consume_lost(4, &mut Watch::default()).progress,
+            Progress::More
+        );
+        assert_eq!(
+            body.consume_lost(6, &mut Watch::default()).progress,
+            Progress::End
+        );
+        assert_eq!(
+            Body::Length(10)
+                .clone()
+                .consume_lost(11, &mut Watch::default())
+                .progress,
             Progress::Broken
         );
         let mut body = Body::CHUNKED;
-        body.consume(b"a\r\n");
-        assert_eq!(body.consume_lost(12).progress, Progress::More);
+        body.consume(b"a\r\n", &mut Watch::default());
+        assert_eq!(
+            body.consume_lost(12, &mut Watch::default()).progress,
+            Progress::More
+        );
         assert_eq!(body, Body::CHUNKED);
         // What looks like the last chunk's length may be anything when lost.
-        assert_eq!(body.consume_lost(5).progress, Progress::Broken);
+        assert_eq!(
+            body.consume_lost(5, &mut Watch::default()).progress,
+            Progress::Broken
+        );
     }
 }

@@ -9,6 +9,7 @@ mod requests;
 mod responses;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use modeltap_core::connection::{
     Arrived, CloseCause, ConnectionClosed, ConnectionId, ConnectionOpened, Data, Direction, Origin,
@@ -25,6 +26,7 @@ use crate::input::Arrivals;
 use crate::message::Messages;
 use crate::stream::Stream;
 use crate::table::{Config, Shared};
+use crate::watch::Watch;
 
 /// Most responses without a request that wait for the proof that no request
 /// was lost.
@@ -56,6 +58,9 @@ pub(crate) struct Connection {
     /// Position up to which it was taken in.
     wrote_until: u64,
     drains: Drains,
+    /// Looks at the bodies of requests and of responses.
+    read_watch: Watch,
+    write_watch: Watch,
     /// The last exchange to end had no request: where its response ended was
     /// told by its head alone.
     last_was_unrequested: bool,
@@ -114,6 +119,8 @@ impl Connection {
             write_waits: false,
             wrote_until: 0,
             drains: Drains::default(),
+            read_watch: Watch::default(),
+            write_watch: Watch::default(),
             last_was_unrequested: false,
             pipelined: false,
             body_optional: false,
@@ -169,11 +176,24 @@ impl Connection {
 
     /// The oldest exchange is over.
     fn finish_oldest(&mut self, outcome: Outcome, finished: MonotonicNs, shared: &mut Shared) {
-        let Some(exchange) = self.exchanges.pop_front() else {
+        let Some(mut exchange) = self.exchanges.pop_front() else {
             return;
         };
         self.exchanges_bytes -= exchange.footprint();
         self.answering = false;
+        if let Some(mut tracker) = self.write_watch.stream.take() {
+            if outcome == Outcome::Complete {
+                tracker.end();
+            }
+            let mut figures = tracker.into_figures();
+            if outcome == Outcome::ClientAborted {
+                figures.after_abort = Some(self.written_after_abort(exchange.last_write));
+            }
+            if outcome == Outcome::Lost || exchange.completeness == Completeness::Gap {
+                figures.completeness = Completeness::Gap;
+            }
+            exchange.stream = Some(Box::new(figures));
+        }
         self.last_was_unrequested = exchange.is_unrequested();
         if self.reading == Some(exchange.sequence) && self.requests.is_unframed() {
             self.requests.seek(shared);
@@ -199,6 +219,15 @@ impl Connection {
             return;
         }
         self.tell(exchange, outcome, finished, shared);
+    }
+
+    /// How long the server wrote after the client had left.
+    fn written_after_abort(&self, last_write: Option<MonotonicNs>) -> Duration {
+        let left = [self.peer_finished, self.reset];
+        match (last_write, left.into_iter().flatten().min()) {
+            (Some(last_write), Some(left)) => last_write.since(left),
+            _ => Duration::ZERO,
+        }
     }
 
     fn lose_oldest(&mut self, at: MonotonicNs, shared: &mut Shared) {
@@ -437,7 +466,8 @@ impl Connection {
     /// Exchanges that are open, and bytes held for them and for heads.
     fn held(&self) -> (usize, usize) {
         let heads = self.requests.held_bytes() + self.responses.held_bytes();
-        let records = self.drains.held_bytes();
-        (self.exchanges.len(), self.exchanges_bytes + heads + records)
+        let watches = self.read_watch.held_bytes() + self.write_watch.held_bytes();
+        let bytes = heads + self.exchanges_bytes + self.drains.held_bytes() + watches;
+        (self.exchanges.len(), bytes)
     }
 }

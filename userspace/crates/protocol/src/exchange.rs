@@ -1,8 +1,12 @@
 //! One request and its response while they pass, until they are a record.
 
 use modeltap_core::connection::ConnectionOpened;
-use modeltap_core::record::{Completeness, Method, Outcome, RequestRecord, Timings};
+use modeltap_core::record::{
+    Completeness, Inference, Method, Outcome, RequestRecord, StreamFigures, Timings,
+};
 use modeltap_core::time::MonotonicNs;
+
+use crate::stream_figures::histogram_bytes;
 
 /// An exchange that is not over.
 #[derive(Clone, Debug)]
@@ -30,6 +34,8 @@ pub(crate) struct Exchange {
     pub(crate) status: Option<u16>,
     pub(crate) response_start: Option<MonotonicNs>,
     pub(crate) body_start: Option<MonotonicNs>,
+    /// What is known of the inference, of requests to such an endpoint.
+    pub(crate) inference: Option<Box<Inference>>,
     /// Last byte so far of the final response.
     pub(crate) last_write: Option<MonotonicNs>,
     /// Where that write left some of it in the socket: position behind the
@@ -37,6 +43,8 @@ pub(crate) struct Exchange {
     pub(crate) waits_for: Option<u64>,
     pub(crate) response_body_bytes: u64,
     pub(crate) streamed: bool,
+    /// The response's rhythm, once it is over.
+    pub(crate) stream: Option<Box<StreamFigures>>,
     pub(crate) completeness: Completeness,
 }
 
@@ -60,10 +68,12 @@ impl Exchange {
             status: None,
             response_start: None,
             body_start: None,
+            inference: None,
             last_write: None,
             waits_for: None,
             response_body_bytes: 0,
             streamed: false,
+            stream: None,
             completeness: Completeness::Whole,
         }
     }
@@ -94,6 +104,7 @@ impl Exchange {
         self.waits_for = request.waits_for.take();
         self.response_body_bytes = std::mem::take(&mut request.response_body_bytes);
         self.streamed = std::mem::take(&mut request.streamed);
+        self.stream = request.stream.take();
         self.degrade(Completeness::Gap);
         request.degrade(Completeness::Gap);
         request
@@ -101,7 +112,13 @@ impl Exchange {
 
     /// Bytes it takes in memory.
     pub(crate) fn footprint(&self) -> usize {
-        size_of::<Self>() + self.path.len()
+        let stream = self.stream.as_ref().map_or(0, |stream| {
+            size_of::<StreamFigures>() + histogram_bytes(&stream.intervals)
+        });
+        let inference = self.inference.as_ref().map_or(0, |inference| {
+            size_of::<Inference>() + inference.model.as_ref().map_or(0, String::len)
+        });
+        size_of::<Self>() + self.path.len() + stream + inference
     }
 
     /// Notes that something of it was not seen; a loss outweighs a truncation.
@@ -141,12 +158,18 @@ impl Exchange {
 
     /// What it came to, known to be over at `finished`.
     pub(crate) fn into_record(
-        self,
+        mut self,
         opened: &ConnectionOpened,
         outcome: Outcome,
         finished: MonotonicNs,
     ) -> RequestRecord {
         let timings = self.timings(finished);
+        if let (Some(stream), Some(start)) = (&mut self.stream, timings.body_start) {
+            let end = timings.response_end.unwrap_or(start);
+            for chunk in [&mut stream.first_chunk, &mut stream.last_chunk] {
+                *chunk = chunk.map(|at| at.clamp(start, end));
+            }
+        }
         RequestRecord {
             connection: opened.id,
             sequence: self.sequence,
@@ -162,8 +185,8 @@ impl Exchange {
             request_body_bytes: self.request_body_bytes,
             response_body_bytes: self.response_body_bytes,
             streamed: self.streamed,
-            stream: None,
-            inference: None,
+            stream: self.stream,
+            inference: self.inference,
             outcome,
             completeness: self.completeness,
         }

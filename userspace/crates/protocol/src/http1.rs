@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 use httparse::{Header, ParserConfig, Status};
-use modeltap_core::record::{MAX_PATH_BYTES, Method};
+use modeltap_core::record::{MAX_PATH_BYTES, Method, StreamFormat};
 
 use crate::body::Body;
 use crate::detect::{self, Match};
@@ -77,7 +77,9 @@ pub(crate) struct ResponseHead {
     pub(crate) status: u16,
     pub(crate) minor: u8,
     /// By content type: a stream of events or lines.
-    event_stream: bool,
+    event_stream: Option<StreamFormat>,
+    /// The body's bytes are compressed.
+    is_encoded: bool,
     length: DeclaredLength,
 }
 
@@ -230,7 +232,15 @@ impl ResponseHead {
 
     /// Whether the body is sent piece by piece.
     pub(crate) fn is_streamed(&self) -> bool {
-        self.event_stream || self.length == DeclaredLength::Chunked
+        self.event_stream.is_some() || self.length == DeclaredLength::Chunked
+    }
+
+    /// How the body is cut into pieces, where it is.
+    pub(crate) fn stream_format(&self) -> Option<StreamFormat> {
+        let chunks = (self.length == DeclaredLength::Chunked).then_some(StreamFormat::Chunks);
+        // The events of a compressed stream cannot be read.
+        let events = self.event_stream.filter(|_| !self.is_encoded);
+        events.or(chunks)
     }
 }
 
@@ -265,15 +275,22 @@ impl Head for ResponseHead {
             let (Some(status), Some(minor)) = (response.code, response.version) else {
                 return Ok(Parsed::Invalid);
             };
-            let event_stream = response.headers.iter().any(|header| {
-                header.name.eq_ignore_ascii_case("content-type") && is_event_stream(header.value)
-            });
+            let header = |name: &str| {
+                let mut headers = response.headers.iter();
+                headers
+                    .find(|header| header.name.eq_ignore_ascii_case(name))
+                    .map(|header| header.value)
+            };
+            let event_stream = header("content-type").and_then(event_stream);
+            let is_encoded = header("content-encoding")
+                .is_some_and(|coding| !coding.trim_ascii().eq_ignore_ascii_case(b"identity"));
             let declared = declared_length(response.headers);
             Ok(Parsed::Complete(
                 Self {
                     status,
                     minor,
                     event_stream,
+                    is_encoded,
                     length: declared,
                 },
                 length,
@@ -292,7 +309,8 @@ impl Head for ResponseHead {
         Some(Self {
             status,
             minor,
-            event_stream: false,
+            event_stream: None,
+            is_encoded: false,
             length: DeclaredLength::Cut,
         })
     }
@@ -357,18 +375,24 @@ fn parse_length(value: &[u8]) -> Option<u64> {
     })
 }
 
-fn is_event_stream(content_type: &[u8]) -> bool {
-    let media_type = content_type
-        .split(|&byte| byte == b';')
-        .next()
-        .unwrap_or_default();
-    [
-        &b"text/event-stream"[..],
-        b"application/x-ndjson",
+fn event_stream(content_type: &[u8]) -> Option<StreamFormat> {
+    let mut parts = content_type.split(|&byte| byte == b';');
+    let media_type = parts.next()?.trim_ascii();
+    let is = |name: &[u8]| media_type.eq_ignore_ascii_case(name);
+    if is(b"text/event-stream") {
+        return Some(StreamFormat::ServerSentEvents);
+    }
+    let lines = [
+        &b"application/x-ndjson"[..],
+        b"application/ndjson",
+        b"application/jsonl",
+        b"application/x-jsonlines",
         b"application/stream+json",
-    ]
-    .iter()
-    .any(|streamed| media_type.trim_ascii().eq_ignore_ascii_case(streamed))
+    ];
+    lines
+        .iter()
+        .any(|name| is(name))
+        .then_some(StreamFormat::JsonLines)
 }
 
 /// The path of a request target in any of its forms (RFC 9112 section 3.2),

@@ -24,11 +24,16 @@ mod body;
 mod connection;
 mod detect;
 mod exchange;
+mod genai;
 mod http1;
 mod input;
+mod json;
 mod message;
+mod sse;
 mod stream;
+mod stream_figures;
 mod table;
+mod watch;
 
 pub use detect::Protocol;
 pub use http1::{MAX_HEAD_BYTES, MAX_HEADERS};

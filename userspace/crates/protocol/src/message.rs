@@ -9,11 +9,14 @@
 //! | Tunnel   | another protocol's, in HTTP      | never                         |
 //! | Opaque   | not HTTP                         | never                         |
 
+use modeltap_core::record::Completeness;
+
 use crate::body::{Body, LAST_CHUNK, Progress};
 use crate::detect::{self, Match, Protocol};
 use crate::http1::{Head, MAX_HEAD_BYTES, Parsed, find_head_end};
 use crate::input::{Beginning, Input};
 use crate::table::Shared;
+use crate::watch::Watch;
 
 /// What was met in the bytes.
 #[derive(Debug, PartialEq, Eq)]
@@ -190,6 +193,7 @@ impl<H: Head> Messages<H> {
         input: &mut Input<'_>,
         shared: &mut Shared,
         may_begin: bool,
+        watch: &mut Watch,
     ) -> Option<Item<H>> {
         loop {
             match &mut self.state {
@@ -207,11 +211,14 @@ impl<H: Head> Messages<H> {
                     if input.is_empty() {
                         return None;
                     }
-                    let (data, progress) = pass_body(body, input, shared);
+                    let (data, progress) = pass_body(body, input, shared, watch);
                     match progress {
                         Progress::More => {}
                         Progress::End => self.state = State::Boundary,
-                        Progress::Broken => self.begin_unframed(),
+                        Progress::Broken => {
+                            watch.miss(Completeness::Truncated);
+                            self.begin_unframed();
+                        }
                     }
                     return Some(Item::Body { data, progress });
                 }
@@ -252,11 +259,11 @@ impl<H: Head> Messages<H> {
     }
 
     /// Passes over `n` lost bytes.
-    pub(crate) fn gap(&mut self, n: u64, shared: &mut Shared) -> GapEffect<H> {
+    pub(crate) fn gap(&mut self, n: u64, shared: &mut Shared, watch: &mut Watch) -> GapEffect<H> {
         match &mut self.state {
             State::Opaque | State::Tunnel => GapEffect::Harmless,
             State::Body(body) => {
-                let step = body.consume_lost(n);
+                let step = body.consume_lost(n, watch);
                 match step.progress {
                     Progress::More => GapEffect::Within(step.data),
                     Progress::End => {
@@ -491,13 +498,18 @@ enum Continued<H> {
     Item(Option<Item<H>>),
 }
 
-fn pass_body(body: &mut Body, input: &mut Input<'_>, shared: &mut Shared) -> (u64, Progress) {
+fn pass_body(
+    body: &mut Body,
+    input: &mut Input<'_>,
+    shared: &mut Shared,
+    watch: &mut Watch,
+) -> (u64, Progress) {
     let step = if input.bytes.is_empty() {
-        let step = body.consume_unseen(input.unseen);
+        let step = body.consume_unseen(input.unseen, watch);
         input.pass_unseen(step.consumed + step.inferred);
         step
     } else {
-        let step = body.consume(input.bytes);
+        let step = body.consume(input.bytes, watch);
         input.pass(step.consumed as usize);
         step
     };

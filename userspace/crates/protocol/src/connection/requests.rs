@@ -1,13 +1,14 @@
 //! The direction that the server reads.
 
 use modeltap_core::connection::{Data, Origin};
-use modeltap_core::record::Completeness;
+use modeltap_core::record::{Completeness, Method};
 use modeltap_core::time::MonotonicNs;
 
 use super::Connection;
 use crate::body::Progress;
 use crate::detect::{Match, Protocol, known_request_start};
 use crate::exchange::Exchange;
+use crate::genai;
 use crate::http1::{Framing, RequestHead};
 use crate::input::{Beginning, Input};
 use crate::message::{GapEffect, Item};
@@ -22,6 +23,7 @@ impl Connection {
             self.confirm_pairing(shared);
         }
         shared.stats.bytes_skipped += placement.stale;
+        self.read_watch.begin_call(data.at);
         let mut arrivals = std::mem::take(&mut self.arrivals);
         arrivals.begin(data);
         let mut input = Input::new(data, placement.stale, Some(&arrivals));
@@ -30,7 +32,10 @@ impl Connection {
             self.requests.expect_head();
             self.reading = None;
         }
-        while let Some(item) = self.requests.advance(&mut input, shared, true) {
+        while let Some(item) = self
+            .requests
+            .advance(&mut input, shared, true, &mut self.read_watch)
+        {
             match item {
                 Item::Head {
                     head,
@@ -90,6 +95,9 @@ impl Connection {
         exchange.accepted =
             (self.next_sequence == 0 && seen_from_accept).then_some(self.opened.id.opened);
         exchange.method = Some(head.method);
+        if head.method == Method::Post {
+            exchange.inference = genai::endpoint(&head.path).map(Box::new);
+        }
         exchange.path = head.path;
         exchange.minor = head.minor;
         exchange.follows_missed = follows_missed;
@@ -138,7 +146,7 @@ impl Connection {
         self.read_gap_seen = true;
         self.refute_pairing(shared);
         let mut missed = true;
-        match self.requests.gap(gap, shared) {
+        match self.requests.gap(gap, shared, &mut self.read_watch) {
             GapEffect::Harmless => missed = false,
             GapEffect::Within(n) => {
                 missed = false;

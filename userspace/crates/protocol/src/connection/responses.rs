@@ -11,6 +11,7 @@ use crate::exchange::Exchange;
 use crate::http1::{Framing, Head, ResponseHead};
 use crate::input::Input;
 use crate::message::{GapEffect, Item};
+use crate::stream_figures::StreamTracker;
 use crate::table::Shared;
 
 /// Longest gap that may be taken for a lost interim response alone.
@@ -33,6 +34,7 @@ impl Connection {
         }
         shared.stats.bytes_skipped += placement.stale;
         self.write_waits = data.waits;
+        self.write_watch.begin_call(data.at);
         if !data.waits {
             self.miss_drains(data.position, shared);
         }
@@ -43,7 +45,8 @@ impl Connection {
         }
         loop {
             let may_begin = self.response_may_begin();
-            let Some(item) = self.responses.advance(&mut input, shared, may_begin) else {
+            let watch = &mut self.write_watch;
+            let Some(item) = self.responses.advance(&mut input, shared, may_begin, watch) else {
                 break;
             };
             match item {
@@ -163,7 +166,14 @@ impl Connection {
         self.answering = true;
         match head.framing(exchange.method) {
             Framing::Empty => self.finish_oldest(Outcome::Complete, at, shared),
-            Framing::Body(body) => self.responses.begin_body(body),
+            Framing::Body(body) => {
+                self.responses.begin_body(body);
+                if let Some(format) = head.stream_format() {
+                    let mut tracker = Box::new(StreamTracker::new(format));
+                    tracker.begin_call(at);
+                    self.write_watch.stream = Some(tracker);
+                }
+            }
             Framing::Tunnel => {
                 self.finish_oldest(Outcome::Complete, at, shared);
                 self.requests.make_tunnel(shared);
@@ -205,7 +215,7 @@ impl Connection {
             self.lose_oldest(at, shared);
             self.responses.expect_head();
         }
-        match self.responses.gap(gap, shared) {
+        match self.responses.gap(gap, shared, &mut self.write_watch) {
             GapEffect::Harmless => {}
             GapEffect::Within(n) => {
                 if let Some(exchange) = self.exchanges.front_mut() {

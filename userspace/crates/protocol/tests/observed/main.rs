@@ -6,4 +6,5 @@ mod endings;
 mod losses;
 mod network;
 mod properties;
+mod streams;
 mod support;

@@ -3,12 +3,13 @@
 
 mod found;
 mod model;
+mod streams;
 
 use modeltap_core::connection::{
     Arrived, CaptureEvent, CloseCause, ConnectionClosed, ConnectionId, Data, Direction, Drained,
     Origin,
 };
-use modeltap_core::record::{Completeness, Method, Outcome, RequestRecord};
+use modeltap_core::record::{Completeness, Method, Outcome, RequestRecord, StreamFigures};
 use modeltap_core::time::MonotonicNs;
 use modeltap_protocol::{Config, ConnectionTable, Stats};
 use proptest::collection::vec;
@@ -68,6 +69,19 @@ fn assert_in_order(record: &RequestRecord) {
     assert!(request.iter().flatten().is_sorted(), "{record:?}");
 }
 
+#[track_caller]
+fn assert_coherent(stream: &StreamFigures) {
+    assert!(stream.first_chunk <= stream.last_chunk, "{stream:?}");
+    assert_eq!(stream.last_chunk.is_some(), stream.n_chunks > 0);
+    let n_intervals = stream.n_chunks.saturating_sub(1);
+    assert!(stream.intervals.count() <= n_intervals, "{stream:?}");
+    if stream.completeness == Completeness::Whole {
+        assert_eq!(stream.first_chunk.is_some(), stream.n_chunks > 0);
+        assert_eq!(stream.intervals.count(), n_intervals);
+    }
+    assert!(stream.n_stalls <= stream.intervals.count());
+}
+
 /// Takes in all events and ends all that waits for time.
 #[track_caller]
 fn run(events: &[CaptureEvent]) -> (Vec<RequestRecord>, Stats) {
@@ -82,7 +96,14 @@ fn run(events: &[CaptureEvent]) -> (Vec<RequestRecord>, Stats) {
     let stats = table.stats();
     let held = (stats.n_connections, stats.n_active, stats.bytes_buffered);
     assert_eq!(held, (0, 0, 0));
-    let records: Vec<_> = std::iter::from_fn(|| table.poll_record()).collect();
+    let mut records: Vec<_> = std::iter::from_fn(|| table.poll_record()).collect();
+    for record in &mut records {
+        // The rhythm of streams has tests of its own.
+        if let Some(stream) = record.stream.take() {
+            assert_coherent(&stream);
+            assert!(record.streamed);
+        }
+    }
     assert_eq!(
         stats.n_requests_complete + stats.n_requests_incomplete,
         records.len() as u64
@@ -323,6 +344,11 @@ fn fragments() -> impl Strategy<Value = Vec<u8>> {
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nContent-Length: 50\r\n\r\n",
+        b"data: {\"choices\": [{\"delta\": {\"content\": \"x\"}}]}\n\n",
+        b"data: x\n\n",
+        b"{\"response\": \"x\"}\n",
         b"HTTP/1.1 100 Continue\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
         b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
@@ -452,6 +478,9 @@ fn check_any(inputs: &[Input]) {
     );
     for record in &records {
         assert_in_order(record);
+        if let Some(stream) = &record.stream {
+            assert_coherent(stream);
+        }
         assert!(
             record
                 .status
