@@ -7,6 +7,7 @@
 mod drains;
 mod requests;
 mod responses;
+mod sessions;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,6 +20,8 @@ use modeltap_core::time::MonotonicNs;
 
 use self::drains::Drains;
 use self::responses::MissedResponses;
+use self::sessions::Session;
+use crate::accounts::AccountId;
 use crate::detect::Protocol;
 use crate::exchange::Exchange;
 use crate::http1::{RequestHead, ResponseHead};
@@ -36,6 +39,8 @@ const MAX_UNCONFIRMED: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Connection {
     opened: ConnectionOpened,
+    /// Of its cgroup.
+    pub(crate) account: AccountId,
     read: Stream,
     written: Stream,
     requests: Messages<RequestHead>,
@@ -61,6 +66,8 @@ pub(crate) struct Connection {
     /// Looks at the bodies of requests and of responses.
     read_watch: Watch,
     write_watch: Watch,
+    /// What followed an upgrade.
+    session: Option<Box<Session>>,
     /// The last exchange to end had no request: where its response ended was
     /// told by its head alone.
     last_was_unrequested: bool,
@@ -97,13 +104,14 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(opened: &ConnectionOpened) -> Self {
+    pub(crate) fn new(opened: &ConnectionOpened, account: AccountId) -> Self {
         let (requests, responses) = match opened.origin {
             Origin::Accepted => (Messages::from_beginning(), Messages::from_beginning()),
             Origin::Inherited => (Messages::from_middle(), Messages::from_middle()),
         };
         Self {
             opened: opened.clone(),
+            account,
             read: Stream::default(),
             written: Stream::default(),
             requests,
@@ -121,6 +129,7 @@ impl Connection {
             drains: Drains::default(),
             read_watch: Watch::default(),
             write_watch: Watch::default(),
+            session: None,
             last_was_unrequested: false,
             pipelined: false,
             body_optional: false,
@@ -147,7 +156,7 @@ impl Connection {
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.exchanges.is_empty()
+        self.exchanges.is_empty() && self.session.is_none()
     }
 
     /// Takes in the bytes of one call.
@@ -399,6 +408,7 @@ impl Connection {
         }
         self.confirm_pairing(shared);
         self.end_drains(shared);
+        self.end_session(missing_written, shared);
         self.requests.discard_head(shared);
         self.responses.discard_head(shared);
         self.settle(shared);
@@ -453,12 +463,12 @@ impl Connection {
         if held == self.settled {
             return;
         }
-        let fits = shared.settle(self.opened.cgroup, self.settled, held);
+        let fits = shared.settle(self.account, self.settled, held);
         self.settled = held;
         if !fits && held.1 > 0 {
             self.give_up(shared);
             let held = self.held();
-            shared.settle(self.opened.cgroup, self.settled, held);
+            shared.settle(self.account, self.settled, held);
             self.settled = held;
         }
     }
@@ -467,7 +477,11 @@ impl Connection {
     fn held(&self) -> (usize, usize) {
         let heads = self.requests.held_bytes() + self.responses.held_bytes();
         let watches = self.read_watch.held_bytes() + self.write_watch.held_bytes();
-        let bytes = heads + self.exchanges_bytes + self.drains.held_bytes() + watches;
+        let session = self
+            .session
+            .as_ref()
+            .map_or(0, |session| session.footprint());
+        let bytes = heads + session + self.exchanges_bytes + self.drains.held_bytes() + watches;
         (self.exchanges.len(), bytes)
     }
 }

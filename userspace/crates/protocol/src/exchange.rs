@@ -123,11 +123,7 @@ impl Exchange {
 
     /// Notes that something of it was not seen; a loss outweighs a truncation.
     pub(crate) fn degrade(&mut self, to: Completeness) {
-        self.completeness = match (self.completeness, to) {
-            (Completeness::Gap, _) | (_, Completeness::Gap) => Completeness::Gap,
-            (Completeness::Truncated, _) | (_, Completeness::Truncated) => Completeness::Truncated,
-            (Completeness::Whole, Completeness::Whole) => Completeness::Whole,
-        };
+        self.completeness = worse(self.completeness, to);
     }
 
     /// Its instants in the order that causes have: threads that share a socket
@@ -190,5 +186,14 @@ impl Exchange {
             outcome,
             completeness: self.completeness,
         }
+    }
+}
+
+/// The worse of two: a loss outweighs a truncation.
+pub(crate) fn worse(one: Completeness, other: Completeness) -> Completeness {
+    match (one, other) {
+        (Completeness::Gap, _) | (_, Completeness::Gap) => Completeness::Gap,
+        (Completeness::Truncated, _) | (_, Completeness::Truncated) => Completeness::Truncated,
+        (Completeness::Whole, Completeness::Whole) => Completeness::Whole,
     }
 }

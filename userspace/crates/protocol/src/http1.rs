@@ -68,6 +68,8 @@ pub(crate) struct RequestHead {
     pub(crate) minor: u8,
     /// The client waits for an interim response before it sends the body.
     pub(crate) expects_continue: bool,
+    /// The client asks for a WebSocket (RFC 6455 section 4.1).
+    pub(crate) wants_websocket: bool,
     pub(crate) framing: Framing,
 }
 
@@ -80,6 +82,8 @@ pub(crate) struct ResponseHead {
     event_stream: Option<StreamFormat>,
     /// The body's bytes are compressed.
     is_encoded: bool,
+    /// The server agrees to a WebSocket.
+    pub(crate) is_websocket: bool,
     length: DeclaredLength,
 }
 
@@ -141,6 +145,7 @@ impl Head for RequestHead {
             path: path_of(&String::from_utf8_lossy(target)),
             minor,
             expects_continue: false,
+            wants_websocket: false,
             framing: Framing::Cut,
         })
     }
@@ -179,6 +184,7 @@ fn parse_request(bytes: &[u8], path: impl Fn(&str) -> String) -> Parsed<RequestH
                 path,
                 minor,
                 expects_continue,
+                wants_websocket: upgrades_to_websocket(request.headers),
                 framing,
             },
             length,
@@ -291,6 +297,7 @@ impl Head for ResponseHead {
                     minor,
                     event_stream,
                     is_encoded,
+                    is_websocket: status == 101 && upgrades_to_websocket(response.headers),
                     length: declared,
                 },
                 length,
@@ -311,9 +318,17 @@ impl Head for ResponseHead {
             minor,
             event_stream: None,
             is_encoded: false,
+            is_websocket: false,
             length: DeclaredLength::Cut,
         })
     }
+}
+
+fn upgrades_to_websocket(headers: &[Header<'_>]) -> bool {
+    headers.iter().any(|header| {
+        header.name.eq_ignore_ascii_case("upgrade")
+            && header.value.trim_ascii().eq_ignore_ascii_case(b"websocket")
+    })
 }
 
 /// Runs `attempt` with room for header fields: on the stack, as every head but

@@ -20,6 +20,7 @@
 //! - Only heads are ever buffered; bodies are counted in place.
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod body;
 mod connection;
 mod detect;
@@ -34,6 +35,7 @@ mod stream;
 mod stream_figures;
 mod table;
 mod watch;
+mod websocket;
 
 pub use detect::Protocol;
 pub use http1::{MAX_HEAD_BYTES, MAX_HEADERS};

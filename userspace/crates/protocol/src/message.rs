@@ -203,6 +203,7 @@ impl<H: Head> Messages<H> {
                     return None;
                 }
                 State::Tunnel => {
+                    watch.pass_tunnel(input.bytes, input.unseen);
                     let (seen, unseen) = input.pass_all();
                     shared.stats.bytes_parsed += seen + unseen;
                     return None;
@@ -261,7 +262,11 @@ impl<H: Head> Messages<H> {
     /// Passes over `n` lost bytes.
     pub(crate) fn gap(&mut self, n: u64, shared: &mut Shared, watch: &mut Watch) -> GapEffect<H> {
         match &mut self.state {
-            State::Opaque | State::Tunnel => GapEffect::Harmless,
+            State::Opaque => GapEffect::Harmless,
+            State::Tunnel => {
+                watch.lose_tunnel(n);
+                GapEffect::Harmless
+            }
             State::Body(body) => {
                 let step = body.consume_lost(n, watch);
                 match step.progress {

@@ -1,14 +1,15 @@
 //! All connections, their bounds and their timers.
 
 use std::cmp::Reverse;
-use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 
+use modeltap_core::accounting::ParserCounts;
 use modeltap_core::connection::{CaptureEvent, CgroupId, ConnectionId, ConnectionOpened};
 use modeltap_core::record::{Completeness, RequestRecord, SessionRecord};
 use modeltap_core::time::MonotonicNs;
 
+use crate::accounts::{AccountId, Accounts};
 use crate::connection::Connection;
 use crate::detect::Protocol;
 
@@ -27,6 +28,8 @@ pub struct Config {
     /// Most bytes held for the open requests and partial heads of one cgroup,
     /// so that no container starves another.
     pub max_held_bytes: usize,
+    /// Most cgroups without connections whose counts are kept.
+    pub max_cgroups: usize,
     /// How long events that the end of a connection overtook are waited for.
     pub linger: Duration,
     /// How long nothing must be written until a response whose end was not
@@ -46,6 +49,7 @@ impl Default for Config {
             max_connections: 65_536,
             max_pipelined: 1_024,
             max_held_bytes: 32 * 1024 * 1024,
+            max_cgroups: 4_096,
             linger: Duration::from_millis(250),
             unframed_quiet: Duration::from_secs(10),
             confirm_within: Duration::from_secs(2),
@@ -120,14 +124,7 @@ pub(crate) struct Shared {
     pub(crate) now: MonotonicNs,
     records: VecDeque<RequestRecord>,
     sessions: VecDeque<SessionRecord>,
-    cgroups: HashMap<CgroupId, Held>,
-}
-
-/// What the connections of one cgroup hold; there is no entry for nothing.
-#[derive(Clone, Copy, Debug, Default)]
-struct Held {
-    n_active: usize,
-    bytes: usize,
+    pub(crate) accounts: Accounts,
 }
 
 impl Shared {
@@ -139,6 +136,10 @@ impl Shared {
         self.records.push_back(record);
     }
 
+    pub(crate) fn push_session(&mut self, session: SessionRecord) {
+        self.sessions.push_back(session);
+    }
+
     pub(crate) fn count_gap(&mut self, bytes: u64) {
         self.stats.n_gaps += 1;
         self.stats.bytes_gap = self.stats.bytes_gap.saturating_add(bytes);
@@ -148,23 +149,26 @@ impl Shared {
     /// `before`: `false` where its cgroup holds too much.
     pub(crate) fn settle(
         &mut self,
-        cgroup: CgroupId,
+        account: AccountId,
         before: (usize, usize),
         after: (usize, usize),
     ) -> bool {
         self.stats.n_active = self.stats.n_active + after.0 as u64 - before.0 as u64;
-        let mut entry = match self.cgroups.entry(cgroup) {
-            Entry::Occupied(entry) => entry,
-            Entry::Vacant(entry) => entry.insert_entry(Held::default()),
-        };
-        let held = entry.get_mut();
-        held.n_active = held.n_active + after.0 - before.0;
-        held.bytes = held.bytes + after.1 - before.1;
-        let fits = held.bytes <= self.config.max_held_bytes;
-        if held.n_active == 0 && held.bytes == 0 {
-            entry.remove();
-        }
-        fits
+        let account = self.accounts.of(account);
+        account.n_active = account.n_active + after.0 - before.0;
+        account.held_bytes = account.held_bytes + after.1 - before.1;
+        account.held_bytes <= self.config.max_held_bytes
+    }
+
+    /// Adds to an account what was counted of its connection since `before`.
+    fn account(&mut self, account: AccountId, before: &Stats) {
+        let (counts, now) = (&mut self.accounts.of(account).counts, &self.stats);
+        counts.bytes_observed += now.bytes_observed - before.bytes_observed;
+        counts.bytes_parsed += now.bytes_parsed - before.bytes_parsed;
+        counts.bytes_skipped += now.bytes_skipped - before.bytes_skipped;
+        counts.bytes_truncated += now.bytes_truncated - before.bytes_truncated;
+        // It falls as well.
+        counts.bytes_buffered = counts.bytes_buffered + now.bytes_buffered - before.bytes_buffered;
     }
 }
 
@@ -197,7 +201,7 @@ impl ConnectionTable {
                 now: MonotonicNs(0),
                 records: VecDeque::new(),
                 sessions: VecDeque::new(),
-                cgroups: HashMap::new(),
+                accounts: Accounts::default(),
             },
             slots: Vec::new(),
             free: Vec::new(),
@@ -215,6 +219,7 @@ impl ConnectionTable {
             CaptureEvent::Opened(opened) => self.open(opened),
             CaptureEvent::Data(data) => {
                 let length = u64::from(data.length);
+                let before = self.shared.stats;
                 self.shared.stats.bytes_observed += length;
                 let Some(slot) = self.slot_of(data.id) else {
                     self.shared.stats.n_events_unknown_connection += 1;
@@ -223,6 +228,7 @@ impl ConnectionTable {
                 };
                 if let Some(connection) = &mut self.slots[slot] {
                     connection.data(data, &mut self.shared);
+                    self.shared.account(connection.account, &before);
                 }
                 self.schedule(slot);
             }
@@ -292,7 +298,10 @@ impl ConnectionTable {
                 continue;
             }
             connection.timer = None;
-            if connection.expire(now, &mut self.shared) {
+            let before = self.shared.stats;
+            let is_over = connection.expire(now, &mut self.shared);
+            self.shared.account(connection.account, &before);
+            if is_over {
                 self.remove(slot);
             } else {
                 self.schedule(slot);
@@ -310,18 +319,33 @@ impl ConnectionTable {
     /// left out.
     pub fn active(&self) -> impl Iterator<Item = (CgroupId, u64)> + '_ {
         self.shared
-            .cgroups
+            .accounts
             .iter()
-            .map(|(cgroup, held)| (*cgroup, held.n_active as u64))
+            .map(|(cgroup, account)| (cgroup, account.n_active as u64))
+            .filter(|(_, n_active)| *n_active > 0)
     }
 
     /// Requests of a cgroup that are not over now.
     #[must_use]
     pub fn n_active(&self, cgroup: CgroupId) -> u64 {
+        let account = self.shared.accounts.find(cgroup);
+        account.map_or(0, |account| account.n_active as u64)
+    }
+
+    /// Bytes by what was made of them, for each cgroup that had connections.
+    /// Their sums are those of [`stats`](Self::stats), but for data of
+    /// connections that are not known and for cgroups forgotten.
+    pub fn counts(&self) -> impl Iterator<Item = (CgroupId, ParserCounts)> + '_ {
         self.shared
-            .cgroups
-            .get(&cgroup)
-            .map_or(0, |held| held.n_active as u64)
+            .accounts
+            .iter()
+            .map(|(cgroup, account)| (cgroup, account.counts))
+    }
+
+    /// Forgets what was counted of a cgroup that is gone, at once or when its
+    /// last connection is. Call it when the container was removed.
+    pub fn forget(&mut self, cgroup: CgroupId) {
+        self.shared.accounts.forget(cgroup);
     }
 
     fn slot_of(&self, id: ConnectionId) -> Option<usize> {
@@ -351,7 +375,8 @@ impl ConnectionTable {
         }
         self.shared.stats.n_connections += 1;
         self.shared.stats.n_connections_opened += 1;
-        let connection = Some(Box::new(Connection::new(opened)));
+        let account = self.shared.accounts.join(opened.cgroup);
+        let connection = Some(Box::new(Connection::new(opened, account)));
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot] = connection;
@@ -390,7 +415,11 @@ impl ConnectionTable {
         self.by_socket.remove(&connection.id().socket);
         self.free.push(slot);
         self.shared.stats.n_connections -= 1;
+        let (account, before) = (connection.account, self.shared.stats);
         connection.finish(&mut self.shared);
+        self.shared.account(account, &before);
+        let most = self.shared.config.max_cgroups;
+        self.shared.accounts.leave(account, most);
     }
 
     fn schedule(&mut self, slot: usize) {

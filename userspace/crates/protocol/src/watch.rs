@@ -3,12 +3,63 @@
 use modeltap_core::record::Completeness;
 use modeltap_core::time::MonotonicNs;
 
+use crate::exchange::worse;
 use crate::stream_figures::StreamTracker;
+use crate::websocket::Frames;
 
 /// Who looks at the bytes of the body being passed; mostly nobody.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     pub(crate) stream: Option<Box<StreamTracker>>,
+    pub(crate) tunnel: Option<Tunnel>,
+}
+
+/// One direction of an upgraded connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Tunnel {
+    /// Where the protocol is known.
+    pub(crate) frames: Option<Frames>,
+    pub(crate) bytes: u64,
+    pub(crate) completeness: Completeness,
+}
+
+impl Tunnel {
+    pub(crate) fn new(frames: Option<Frames>) -> Self {
+        Self {
+            frames,
+            bytes: 0,
+            completeness: Completeness::Whole,
+        }
+    }
+
+    /// Messages that passed, where they could be followed.
+    pub(crate) fn n_messages(&self) -> Option<u64> {
+        self.frames.as_ref()?.n_messages()
+    }
+
+    /// Passes over the bytes of a call, seen and unseen.
+    pub(crate) fn pass(&mut self, seen: &[u8], unseen: u64) {
+        self.bytes = self
+            .bytes
+            .saturating_add(unseen.saturating_add(seen.len() as u64));
+        if let Some(frames) = &mut self.frames {
+            let was_known = frames.n_messages().is_some();
+            frames.seen(seen);
+            frames.unseen(unseen);
+            if was_known && frames.n_messages().is_none() {
+                self.completeness = worse(self.completeness, Completeness::Truncated);
+            }
+        }
+    }
+
+    /// Passes over bytes whose events were lost.
+    pub(crate) fn lose(&mut self, n: u64) {
+        self.bytes = self.bytes.saturating_add(n);
+        self.completeness = Completeness::Gap;
+        if let Some(frames) = &mut self.frames {
+            frames.unseen(n);
+        }
+    }
 }
 
 impl Watch {
@@ -47,6 +98,20 @@ impl Watch {
     pub(crate) fn chunk_ended(&mut self) {
         if let Some(stream) = &mut self.stream {
             stream.chunk_ended();
+        }
+    }
+
+    /// Bytes behind an upgrade, seen and unseen.
+    pub(crate) fn pass_tunnel(&mut self, seen: &[u8], unseen: u64) {
+        if let Some(tunnel) = &mut self.tunnel {
+            tunnel.pass(seen, unseen);
+        }
+    }
+
+    /// Bytes behind an upgrade whose events were lost.
+    pub(crate) fn lose_tunnel(&mut self, n: u64) {
+        if let Some(tunnel) = &mut self.tunnel {
+            tunnel.lose(n);
         }
     }
 

@@ -27,6 +27,7 @@ impl Connection {
         let mut arrivals = std::mem::take(&mut self.arrivals);
         arrivals.begin(data);
         let mut input = Input::new(data, placement.stale, Some(&arrivals));
+        self.read_early(&input);
         if std::mem::take(&mut self.body_optional) && known_request_start(input.bytes) == Match::Yes
         {
             self.requests.expect_head();
@@ -102,6 +103,9 @@ impl Connection {
         exchange.minor = head.minor;
         exchange.follows_missed = follows_missed;
         exchange.expects_continue = head.expects_continue;
+        if head.wants_websocket {
+            self.expect_upgrade();
+        }
         self.reading = Some(self.next_sequence);
         match head.framing {
             Framing::Empty => {

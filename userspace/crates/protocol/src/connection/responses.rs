@@ -163,8 +163,15 @@ impl Connection {
         exchange.last_write = Some(at);
         exchange.waits_for = self.write_waits.then_some(self.wrote_until);
         exchange.streamed = head.is_streamed();
+        let framing = head.framing(exchange.method);
+        if matches!(framing, Framing::Invalid | Framing::Cut) {
+            exchange.degrade(Completeness::Truncated);
+        }
         self.answering = true;
-        match head.framing(exchange.method) {
+        if framing != Framing::Tunnel {
+            self.refuse_upgrade();
+        }
+        match framing {
             Framing::Empty => self.finish_oldest(Outcome::Complete, at, shared),
             Framing::Body(body) => {
                 self.responses.begin_body(body);
@@ -175,19 +182,11 @@ impl Connection {
                 }
             }
             Framing::Tunnel => {
+                self.begin_session(&head, at, shared);
                 self.finish_oldest(Outcome::Complete, at, shared);
-                self.requests.make_tunnel(shared);
-                self.responses.make_tunnel(shared);
-                self.reading = None;
             }
-            Framing::Invalid => {
-                exchange.degrade(Completeness::Truncated);
-                self.responses.begin_unframed();
-            }
-            Framing::Cut => {
-                exchange.degrade(Completeness::Truncated);
-                self.responses.begin_cut();
-            }
+            Framing::Invalid => self.responses.begin_unframed(),
+            Framing::Cut => self.responses.begin_cut(),
         }
     }
 

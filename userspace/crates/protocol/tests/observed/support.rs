@@ -6,7 +6,7 @@ use modeltap_core::connection::{
     Arrived, CaptureEvent, CgroupId, CloseCause, ConnectionClosed, ConnectionId, ConnectionOpened,
     Data, Direction, Drained, Origin, Transport,
 };
-use modeltap_core::record::RequestRecord;
+use modeltap_core::record::{RequestRecord, SessionRecord};
 use modeltap_core::time::MonotonicNs;
 use modeltap_protocol::{Config, ConnectionTable, Stats};
 
@@ -188,6 +188,7 @@ impl Socket {
 pub struct Checked {
     pub table: ConnectionTable,
     pub records: Vec<RequestRecord>,
+    pub sessions: Vec<SessionRecord>,
 }
 
 impl Checked {
@@ -195,6 +196,7 @@ impl Checked {
         Self {
             table: ConnectionTable::new(config),
             records: Vec::new(),
+            sessions: Vec::new(),
         }
     }
 
@@ -215,7 +217,24 @@ impl Checked {
         while let Some(record) = self.table.poll_record() {
             self.records.push(record);
         }
+        assert_accounted_by_cgroup(&self.table);
+        self.sessions
+            .extend(std::iter::from_fn(|| self.table.poll_session()));
         assert_accounted(&self.table.stats());
+    }
+}
+
+#[track_caller]
+fn assert_accounted_by_cgroup(table: &ConnectionTable) {
+    for (cgroup, counts) in table.counts() {
+        assert_eq!(
+            counts.bytes_observed,
+            counts.bytes_parsed
+                + counts.bytes_skipped
+                + counts.bytes_truncated
+                + counts.bytes_buffered,
+            "{cgroup:?} {counts:?}"
+        );
     }
 }
 

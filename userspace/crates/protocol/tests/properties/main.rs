@@ -5,9 +5,10 @@ mod found;
 mod model;
 mod streams;
 
+use modeltap_core::accounting::ParserCounts;
 use modeltap_core::connection::{
-    Arrived, CaptureEvent, CloseCause, ConnectionClosed, ConnectionId, Data, Direction, Drained,
-    Origin,
+    Arrived, CaptureEvent, CgroupId, CloseCause, ConnectionClosed, ConnectionId, ConnectionOpened,
+    Data, Direction, Drained, Origin,
 };
 use modeltap_core::record::{Completeness, Method, Outcome, RequestRecord, StreamFigures};
 use modeltap_core::time::MonotonicNs;
@@ -45,6 +46,15 @@ fn assert_invariants(table: &ConnectionTable, config: &Config) {
     assert!(stats.n_active <= stats.n_connections * config.max_pipelined as u64);
     assert!(stats.bytes_buffered <= config.max_held_bytes as u64);
     assert_eq!(stats.n_active, table.active().map(|(_, n)| n).sum::<u64>());
+    let mut sum = ParserCounts::default();
+    for (_, counts) in table.counts() {
+        let fates = counts.bytes_parsed + counts.bytes_skipped + counts.bytes_truncated;
+        assert_eq!(counts.bytes_observed, fates + counts.bytes_buffered);
+        sum.bytes_observed += counts.bytes_observed;
+        sum.bytes_buffered += counts.bytes_buffered;
+    }
+    assert!(sum.bytes_observed <= stats.bytes_observed);
+    assert_eq!(sum.bytes_buffered, stats.bytes_buffered);
 }
 
 #[track_caller]
@@ -306,6 +316,7 @@ fn with_statuses(mut conversation: Conversation, client: Client) -> Conversation
 enum Input {
     Event(CaptureEvent),
     Timeout(MonotonicNs),
+    Forget(CgroupId),
 }
 
 fn ids() -> impl Strategy<Value = ConnectionId> {
@@ -350,6 +361,11 @@ fn fragments() -> impl Strategy<Value = Vec<u8>> {
         b"data: x\n\n",
         b"{\"response\": \"x\"}\n",
         b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
+        b"\x81\x82abcd\x00\x01",
+        b"\x81\x02ok",
+        b"\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff",
         b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
         b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
         b"HTTP/1.1 500 Oops\r\nContent-Length: 5, 6\r\n\r\n",
@@ -409,9 +425,11 @@ fn inputs() -> impl Strategy<Value = Input> {
         CloseCause::Reset,
     ]);
     prop_oneof![
-        3 => (ids(), origins).prop_map(|(id, origin)| {
-            Input::Event(CaptureEvent::Opened(opened(id, origin)))
+        3 => (ids(), origins, 1..4_u64).prop_map(|(id, origin, cgroup)| {
+            let cgroup = CgroupId(cgroup);
+            Input::Event(CaptureEvent::Opened(ConnectionOpened { cgroup, ..opened(id, origin) }))
         }),
+        1 => (1..4_u64).prop_map(|cgroup| Input::Forget(CgroupId(cgroup))),
         12 => data().prop_map(Input::Event),
         1 => (ids(), times(), causes, positions(), positions()).prop_map(
             |(id, at, cause, bytes_read, bytes_written)| {
@@ -441,6 +459,7 @@ fn check_any(inputs: &[Input]) {
         max_connections: 3,
         max_pipelined: 4,
         max_held_bytes: 4_000,
+        max_cgroups: 1,
         ..Config::default()
     };
     let mut table = ConnectionTable::new(config.clone());
@@ -449,9 +468,11 @@ fn check_any(inputs: &[Input]) {
         match input {
             Input::Event(event) => table.handle(event),
             Input::Timeout(now) => table.handle_timeout(*now),
+            Input::Forget(cgroup) => table.forget(*cgroup),
         }
         assert_invariants(&table, &config);
         records.extend(std::iter::from_fn(|| table.poll_record()));
+        while table.poll_session().is_some() {}
     }
     // Everything ends.
     for socket in 0..5 {
