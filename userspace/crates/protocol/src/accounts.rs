@@ -20,6 +20,8 @@ pub(crate) struct Account {
     pub(crate) n_active: usize,
     /// Bytes held for open requests and partial heads.
     pub(crate) held_bytes: usize,
+    /// Whether model names and usage may be read from bodies.
+    pub(crate) inspect: bool,
     n_connections: usize,
     /// Not wanted any more once it has no connections.
     forgotten: bool,
@@ -48,7 +50,7 @@ impl Accounts {
     pub(crate) fn leave(&mut self, id: AccountId, most: usize) {
         let account = &mut self.accounts[id.0];
         account.n_connections -= 1;
-        let is_spare = account.forgotten || self.by_cgroup.len() > most;
+        let is_spare = account.forgotten || (!account.inspect && self.by_cgroup.len() > most);
         if account.n_connections == 0 && is_spare {
             self.remove(id.0);
         }
@@ -64,6 +66,18 @@ impl Accounts {
         if account.n_connections == 0 {
             self.remove(place);
         }
+    }
+
+    /// Lets or no longer lets bodies of `cgroup` be looked at: `false` where
+    /// there are `most` accounts already.
+    pub(crate) fn set_inspect(&mut self, cgroup: CgroupId, inspect: bool, most: usize) -> bool {
+        let is_known = self.by_cgroup.contains_key(&cgroup);
+        if !is_known && (!inspect || self.by_cgroup.len() >= most) {
+            return !inspect;
+        }
+        let place = self.place(cgroup);
+        self.accounts[place].inspect = inspect;
+        true
     }
 
     pub(crate) fn of(&mut self, id: AccountId) -> &mut Account {
@@ -93,6 +107,7 @@ impl Accounts {
             counts: ParserCounts::default(),
             n_active: 0,
             held_bytes: 0,
+            inspect: false,
             n_connections: 0,
             forgotten: false,
         };
@@ -166,5 +181,9 @@ mod tests {
             accounts.leave(id, 10);
         }
         assert_eq!((accounts.iter().count(), accounts.accounts.len()), (10, 11));
+        assert!(!accounts.set_inspect(CgroupId(1_000), true, 10));
+        assert!(accounts.set_inspect(CgroupId(1_000), false, 10));
+        assert!(accounts.set_inspect(CgroupId(3), true, 10));
+        assert_eq!(accounts.iter().count(), 10);
     }
 }

@@ -190,6 +190,7 @@ impl Connection {
         };
         self.exchanges_bytes -= exchange.footprint();
         self.answering = false;
+        self.take_usage(&mut exchange);
         if let Some(mut tracker) = self.write_watch.stream.take() {
             if outcome == Outcome::Complete {
                 tracker.end();

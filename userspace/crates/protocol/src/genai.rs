@@ -6,6 +6,7 @@
 
 use modeltap_core::record::{Inference, Operation};
 
+use crate::inspect::Usage;
 use crate::json::{Key, Scanner, Value, Visit};
 
 /// Longest name of a model that is kept.
@@ -223,9 +224,21 @@ pub(crate) struct Frame {
     is_object: bool,
     /// Bytes of `[DONE]` seen, with nothing else.
     done_bytes: Option<usize>,
+    /// What the frames tell of tokens, where that is wanted.
+    usage: Option<Usage>,
 }
 
 impl Frame {
+    /// Wants to know what the frames tell of tokens.
+    pub(crate) fn want_usage(&mut self) {
+        self.usage = Some(Usage::default());
+    }
+
+    /// What the frames told so far of tokens.
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+
     /// Begins another frame.
     pub(crate) fn restart(&mut self) {
         self.scanner.restart();
@@ -244,7 +257,10 @@ impl Frame {
             self.done_bytes = Some(0);
         }
         if self.is_object {
-            self.scanner.scan(bytes, &mut self.facts);
+            match &mut self.usage {
+                None => self.scanner.scan(bytes, &mut self.facts),
+                Some(usage) => self.scanner.scan(bytes, &mut Both(&mut self.facts, usage)),
+            }
             return;
         }
         if let Some(seen) = self.done_bytes {
@@ -272,6 +288,16 @@ impl Frame {
             true => self.begun && self.facts.is_content(),
             false => self.begun && self.done_bytes.is_none(),
         }
+    }
+}
+
+/// Two that take the same values.
+struct Both<'a>(&'a mut Facts, &'a mut Usage);
+
+impl Visit for Both<'_> {
+    fn visit(&mut self, path: &[Key], value: Value<'_>) {
+        self.0.visit(path, value);
+        self.1.visit(path, value);
     }
 }
 

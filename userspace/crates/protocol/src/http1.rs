@@ -81,7 +81,7 @@ pub(crate) struct ResponseHead {
     /// By content type: a stream of events or lines.
     event_stream: Option<StreamFormat>,
     /// The body's bytes are compressed.
-    is_encoded: bool,
+    pub(crate) is_encoded: bool,
     /// The server agrees to a WebSocket.
     pub(crate) is_websocket: bool,
     length: DeclaredLength,

@@ -180,6 +180,11 @@ impl Scanner {
         self.whole
     }
 
+    /// Gives up the document: bytes of it are missing.
+    pub(crate) fn give_up(&mut self) {
+        self.state = State::Done;
+    }
+
     /// Reads on.
     pub(crate) fn scan(&mut self, bytes: &[u8], visit: &mut impl Visit) {
         let mut rest = bytes.iter();

@@ -28,6 +28,7 @@ mod exchange;
 mod genai;
 mod http1;
 mod input;
+mod inspect;
 mod json;
 mod message;
 mod sse;

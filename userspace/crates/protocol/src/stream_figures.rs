@@ -7,6 +7,7 @@ use modeltap_core::record::{Completeness, StreamFigures, StreamFormat};
 use modeltap_core::time::MonotonicNs;
 
 use crate::genai::Frame;
+use crate::inspect::Usage;
 use crate::sse::{Events, Lines, Piece};
 
 /// An interval longer than this is a stall.
@@ -63,6 +64,22 @@ impl StreamTracker {
             piece_at: MonotonicNs(0),
             begins_call: false,
             missed: false,
+        }
+    }
+
+    /// Wants to know what the stream tells of tokens.
+    pub(crate) fn want_usage(&mut self) {
+        match &mut self.framing {
+            Framing::Events(_, frame) | Framing::Lines(_, frame) => frame.want_usage(),
+            Framing::Chunks(_) => {}
+        }
+    }
+
+    /// What the stream told of tokens, where that was wanted.
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        match &self.framing {
+            Framing::Events(_, frame) | Framing::Lines(_, frame) => frame.usage(),
+            Framing::Chunks(_) => None,
         }
     }
 

@@ -342,6 +342,17 @@ impl ConnectionTable {
             .map(|(cgroup, account)| (cgroup, account.counts))
     }
 
+    /// Lets or no longer lets bodies of a cgroup's exchanges be looked at: for
+    /// the `model` of requests to inference endpoints and the token counts of
+    /// their responses, nothing else. No cgroup's are without this call, which
+    /// is for those whose owner asked for it. Holds for messages that begin
+    /// after it and until [`forget`](Self::forget); of cgroups without
+    /// connections, for [`Config::max_cgroups`] at most.
+    pub fn inspect(&mut self, cgroup: CgroupId, inspect: bool) {
+        let most = self.shared.config.max_cgroups;
+        self.shared.accounts.set_inspect(cgroup, inspect, most);
+    }
+
     /// Forgets what was counted of a cgroup that is gone, at once or when its
     /// last connection is. Call it when the container was removed.
     pub fn forget(&mut self, cgroup: CgroupId) {

@@ -4,6 +4,7 @@ use modeltap_core::record::Completeness;
 use modeltap_core::time::MonotonicNs;
 
 use crate::exchange::worse;
+use crate::inspect::Document;
 use crate::stream_figures::StreamTracker;
 use crate::websocket::Frames;
 
@@ -12,6 +13,8 @@ use crate::websocket::Frames;
 pub(crate) struct Watch {
     pub(crate) stream: Option<Box<StreamTracker>>,
     pub(crate) tunnel: Option<Tunnel>,
+    /// Only in containers that were opted in.
+    pub(crate) document: Option<Box<Document>>,
 }
 
 /// One direction of an upgraded connection.
@@ -78,6 +81,9 @@ impl Watch {
         if let Some(stream) = &mut self.stream {
             stream.seen(bytes);
         }
+        if let Some(document) = &mut self.document {
+            document.seen(bytes);
+        }
     }
 
     /// Bytes of the body moved that were not captured.
@@ -85,12 +91,18 @@ impl Watch {
         if let Some(stream) = &mut self.stream {
             stream.unseen();
         }
+        if let Some(document) = &mut self.document {
+            document.miss();
+        }
     }
 
     /// Bytes of the body are not known, and where chunks end neither.
     pub(crate) fn miss(&mut self, to: Completeness) {
         if let Some(stream) = &mut self.stream {
             stream.miss(to);
+        }
+        if let Some(document) = &mut self.document {
+            document.miss();
         }
     }
 
@@ -117,6 +129,7 @@ impl Watch {
 
     /// Bytes it takes in memory.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.stream.as_ref().map_or(0, |stream| stream.footprint())
+        let stream = self.stream.as_ref().map_or(0, |stream| stream.footprint());
+        stream + self.document.as_ref().map_or(0, |_| size_of::<Document>())
     }
 }

@@ -11,6 +11,7 @@ use crate::exchange::Exchange;
 use crate::genai;
 use crate::http1::{Framing, RequestHead};
 use crate::input::{Beginning, Input};
+use crate::inspect::Document;
 use crate::message::{GapEffect, Item};
 use crate::table::Shared;
 
@@ -47,6 +48,7 @@ impl Connection {
                     self.request_head(head, started, data.at, shared);
                 }
                 Item::Body { data: n, progress } => {
+                    self.take_model();
                     if let Some(exchange) = self.exchange_being_read() {
                         exchange.count_request_body(n);
                         match progress {
@@ -85,6 +87,7 @@ impl Connection {
         shared: &mut Shared,
     ) {
         self.set_protocol(Protocol::Http1, shared);
+        self.read_watch.document = None;
         let follows_missed = self.missed_requests.take().is_some();
         if self.exchanges.len() >= shared.config.max_pipelined {
             self.give_up(shared);
@@ -112,7 +115,10 @@ impl Connection {
                 exchange.request_end = Some(at);
                 self.reading = None;
             }
-            Framing::Body(body) => self.requests.begin_body(body),
+            Framing::Body(body) => {
+                self.requests.begin_body(body);
+                self.inspect_request(&exchange, shared);
+            }
             // No server agrees with another on where such a message ends.
             Framing::Tunnel | Framing::Invalid => self.requests.make_opaque(shared),
             Framing::Cut => {
@@ -124,6 +130,35 @@ impl Connection {
             self.reading = None;
         } else {
             self.push_exchange(exchange);
+        }
+    }
+
+    /// Looks for the model's name in the request's body, where that is allowed
+    /// and the path did not tell it.
+    fn inspect_request(&mut self, exchange: &Exchange, shared: &mut Shared) {
+        let inference = exchange.inference.as_ref();
+        if inference.is_some_and(|inference| inference.model.is_none())
+            && shared.accounts.of(self.account).inspect
+        {
+            self.read_watch.document = Some(Box::new(Document::request()));
+        }
+    }
+
+    /// Takes the model's name once it was met.
+    fn take_model(&mut self) {
+        let Some(document) = &mut self.read_watch.document else {
+            return;
+        };
+        let Some(model) = document.take_model() else {
+            return;
+        };
+        self.read_watch.document = None;
+        let n_bytes = model.len();
+        if let Some(exchange) = self.exchange_being_read()
+            && let Some(inference) = &mut exchange.inference
+        {
+            inference.model = Some(model);
+            self.exchanges_bytes += n_bytes;
         }
     }
 

@@ -1,7 +1,7 @@
 //! The direction that the server writes.
 
 use modeltap_core::connection::{Data, Origin};
-use modeltap_core::record::{Completeness, Outcome};
+use modeltap_core::record::{Completeness, Outcome, StreamFormat};
 use modeltap_core::time::MonotonicNs;
 
 use super::Connection;
@@ -10,6 +10,7 @@ use crate::detect::{Match, Protocol};
 use crate::exchange::Exchange;
 use crate::http1::{Framing, Head, ResponseHead};
 use crate::input::Input;
+use crate::inspect::Document;
 use crate::message::{GapEffect, Item};
 use crate::stream_figures::StreamTracker;
 use crate::table::Shared;
@@ -180,6 +181,7 @@ impl Connection {
                     tracker.begin_call(at);
                     self.write_watch.stream = Some(tracker);
                 }
+                self.inspect_response(&head, shared);
             }
             Framing::Tunnel => {
                 self.begin_session(&head, at, shared);
@@ -187,6 +189,33 @@ impl Connection {
             }
             Framing::Invalid => self.responses.begin_unframed(),
             Framing::Cut => self.responses.begin_cut(),
+        }
+    }
+
+    /// Looks for what the response tells of tokens, where that is allowed.
+    fn inspect_response(&mut self, head: &ResponseHead, shared: &mut Shared) {
+        let exchange = self.exchanges.front();
+        let is_inference = exchange.is_some_and(|exchange| exchange.inference.is_some());
+        if !is_inference || head.is_encoded || !shared.accounts.of(self.account).inspect {
+            return;
+        }
+        match (head.stream_format(), &mut self.write_watch.stream) {
+            (Some(StreamFormat::ServerSentEvents | StreamFormat::JsonLines), Some(stream)) => {
+                stream.want_usage();
+            }
+            _ => self.write_watch.document = Some(Box::new(Document::response())),
+        }
+    }
+
+    /// Adds to an exchange that is over what its response told of tokens.
+    pub(super) fn take_usage(&mut self, exchange: &mut Exchange) {
+        let stream = self.write_watch.stream.as_ref();
+        let document = self.write_watch.document.take();
+        let usage = stream
+            .and_then(|stream| stream.usage())
+            .or(document.map(|document| document.usage()));
+        if let (Some(usage), Some(inference)) = (usage, &mut exchange.inference) {
+            usage.apply(inference);
         }
     }
 

@@ -4,6 +4,7 @@
 mod accounts;
 mod conversations;
 mod endings;
+mod inspection;
 mod losses;
 mod network;
 mod properties;

@@ -317,6 +317,7 @@ enum Input {
     Event(CaptureEvent),
     Timeout(MonotonicNs),
     Forget(CgroupId),
+    Inspect(CgroupId, bool),
 }
 
 fn ids() -> impl Strategy<Value = ConnectionId> {
@@ -348,6 +349,9 @@ fn fragments() -> impl Strategy<Value = Vec<u8>> {
         b"GET /a HTTP/1.1\r\n\r\n",
         b"POST /b HTTP/1.1\r\nContent-Length: 18446744073709551615\r\n\r\n",
         b"POST /c HTTP/1.1\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n",
+        b"POST /api/chat HTTP/1.1\r\nContent-Length: 20\r\n\r\n",
+        b"{\"model\": \"name\", \"x\": 1}",
+        b"{\"prompt_eval_count\": 3}\n",
         b"POST /d HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"CONNECT h:1 HTTP/1.1\r\n\r\n",
         b"HEAD /e HTTP/1.0\r\nContent-Length: x\r\n\r\n",
@@ -430,6 +434,8 @@ fn inputs() -> impl Strategy<Value = Input> {
             Input::Event(CaptureEvent::Opened(ConnectionOpened { cgroup, ..opened(id, origin) }))
         }),
         1 => (1..4_u64).prop_map(|cgroup| Input::Forget(CgroupId(cgroup))),
+        1 => (1..4_u64, any::<bool>())
+            .prop_map(|(cgroup, inspect)| Input::Inspect(CgroupId(cgroup), inspect)),
         12 => data().prop_map(Input::Event),
         1 => (ids(), times(), causes, positions(), positions()).prop_map(
             |(id, at, cause, bytes_read, bytes_written)| {
@@ -469,6 +475,7 @@ fn check_any(inputs: &[Input]) {
             Input::Event(event) => table.handle(event),
             Input::Timeout(now) => table.handle_timeout(*now),
             Input::Forget(cgroup) => table.forget(*cgroup),
+            Input::Inspect(cgroup, inspect) => table.inspect(*cgroup, *inspect),
         }
         assert_invariants(&table, &config);
         records.extend(std::iter::from_fn(|| table.poll_record()));
