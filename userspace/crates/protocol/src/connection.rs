@@ -165,6 +165,14 @@ impl Connection {
         if data.length == 0 {
             return;
         }
+        // What else is held leaves so much for a head in pieces.
+        let most = shared.config.max_connection_bytes;
+        let heads = self.requests.held_bytes() + self.responses.held_bytes();
+        let room = most.saturating_sub(self.settled.1.saturating_sub(heads));
+        self.requests
+            .make_room(room.saturating_sub(self.responses.held_bytes()));
+        self.responses
+            .make_room(room.saturating_sub(self.requests.held_bytes()));
         match data.direction {
             Direction::Read => self.read_data(data, shared),
             Direction::Write => self.write_data(data, shared),
@@ -457,16 +465,23 @@ impl Connection {
         }
     }
 
-    /// Tells `Shared` what this connection holds now, and gives the connection
-    /// up where its cgroup holds too much.
+    /// Tells `Shared` what this connection holds now. Where that is too much,
+    /// for itself or its cgroup, the connection is given up.
     fn settle(&mut self, shared: &mut Shared) {
-        let held = self.held();
+        let most = shared.config.max_connection_bytes;
+        let mut held = self.held();
+        if held.1 > most {
+            // First what only waits to be told.
+            self.end_drains(shared);
+            self.expire_unconfirmed(shared);
+            held = self.held();
+        }
         if held == self.settled {
             return;
         }
         let fits = shared.settle(self.account, self.settled, held);
         self.settled = held;
-        if !fits && held.1 > 0 {
+        if held.1 > most || (!fits && held.1 > 0) {
             self.give_up(shared);
             let held = self.held();
             shared.settle(self.account, self.settled, held);
@@ -474,7 +489,13 @@ impl Connection {
         }
     }
 
-    /// Exchanges that are open, and bytes held for them and for heads.
+    /// Whether the connection would hold too much with `more` bytes.
+    fn is_too_large(&self, more: usize, shared: &Shared) -> bool {
+        self.held().1 + more > shared.config.max_connection_bytes
+    }
+
+    /// Exchanges that are open, and bytes held for them, for heads, streams
+    /// and all that waits.
     fn held(&self) -> (usize, usize) {
         let heads = self.requests.held_bytes() + self.responses.held_bytes();
         let watches = self.read_watch.held_bytes() + self.write_watch.held_bytes();
@@ -482,7 +503,10 @@ impl Connection {
             .session
             .as_ref()
             .map_or(0, |session| session.footprint());
-        let bytes = heads + session + self.exchanges_bytes + self.drains.held_bytes() + watches;
+        let unconfirmed = self.unconfirmed.iter();
+        let waiting: usize = unconfirmed.map(|(exchange, _)| exchange.footprint()).sum();
+        let bytes =
+            heads + session + waiting + self.exchanges_bytes + self.drains.held_bytes() + watches;
         (self.exchanges.len(), bytes)
     }
 }

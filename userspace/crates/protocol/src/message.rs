@@ -88,6 +88,8 @@ pub(crate) struct Messages<H> {
     head_follows_in_call: bool,
     /// Its first line was seen whole, and is one.
     head_is_plausible: bool,
+    /// Most bytes of it that are held.
+    room: usize,
     kind: std::marker::PhantomData<H>,
 }
 
@@ -109,6 +111,7 @@ impl<H: Head> Messages<H> {
             head_started: Beginning::default(),
             head_follows_in_call: false,
             head_is_plausible: false,
+            room: MAX_HEAD_BYTES,
             kind: std::marker::PhantomData,
         }
     }
@@ -335,7 +338,7 @@ impl<H: Head> Messages<H> {
                     follows_in_call,
                 })
             }
-            Parsed::Partial if input.unseen > 0 || input.bytes.len() > MAX_HEAD_BYTES => {
+            Parsed::Partial if input.unseen > 0 || input.bytes.len() > self.room => {
                 let (head, length) = (H::salvage(input.bytes), input.bytes.len());
                 input.pass(length);
                 self.cut_head(head, started, follows_in_call, length, input, shared)
@@ -344,7 +347,7 @@ impl<H: Head> Messages<H> {
                 self.head_started = started;
                 self.head_follows_in_call = follows_in_call;
                 self.head_is_plausible = input.bytes.contains(&b'\n');
-                self.head.extend_from_slice(input.bytes);
+                self.hold(input.bytes);
                 shared.stats.bytes_buffered += input.bytes.len() as u64;
                 input.pass(input.bytes.len());
                 None
@@ -363,9 +366,9 @@ impl<H: Head> Messages<H> {
             return Continued::Item(None);
         }
         let before = self.head.len();
-        let room = (MAX_HEAD_BYTES + 1).saturating_sub(before);
-        let appended = input.bytes.len().min(room);
-        self.head.extend_from_slice(&input.bytes[..appended]);
+        let appended = input.bytes.len().min(self.room.saturating_sub(before));
+        let is_full = appended < input.bytes.len();
+        self.hold(&input.bytes[..appended]);
         // The empty line may lie across the two calls.
         let end = find_head_end(&self.head, before.saturating_sub(3));
         let starts = match self.state {
@@ -399,7 +402,7 @@ impl<H: Head> Messages<H> {
                     follows_in_call: self.head_follows_in_call,
                 }))
             }
-            Parsed::Partial if input.unseen > 0 || self.head.len() > MAX_HEAD_BYTES => {
+            Parsed::Partial if input.unseen > 0 || is_full => {
                 let head = H::salvage(&self.head);
                 let length = self.head.len();
                 self.release_head(before, shared);
@@ -474,9 +477,25 @@ impl<H: Head> Messages<H> {
         head
     }
 
-    /// Bytes of a head's beginning that are held.
+    /// Bytes of memory that a head's beginning takes.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.head.len()
+        self.head.capacity()
+    }
+
+    /// Lets a head in pieces take so much memory.
+    pub(crate) fn make_room(&mut self, bytes: usize) {
+        self.room = bytes.min(MAX_HEAD_BYTES);
+    }
+
+    /// Appends to the head, which has room for it. Memory grows as that of any
+    /// vector, but not beyond the room.
+    fn hold(&mut self, bytes: &[u8]) {
+        let needed = self.head.len() + bytes.len();
+        if needed > self.head.capacity() {
+            let wanted = needed.max(self.room.min(self.head.capacity() * 2));
+            self.head.reserve_exact(wanted - self.head.len());
+        }
+        self.head.extend_from_slice(bytes);
     }
 
     /// Gives up a head's beginning.

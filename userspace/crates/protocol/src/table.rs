@@ -25,6 +25,10 @@ pub struct Config {
     pub max_connections: usize,
     /// Most requests of one connection that wait for their response.
     pub max_pipelined: usize,
+    /// Most bytes held for one connection: its partial heads, its open
+    /// requests, the rhythm of its stream and what waits to be told. Less is
+    /// left for a head in pieces where other things are held.
+    pub max_connection_bytes: usize,
     /// Most bytes held for the open requests and partial heads of one cgroup,
     /// so that no container starves another.
     pub max_held_bytes: usize,
@@ -48,6 +52,7 @@ impl Default for Config {
         Self {
             max_connections: 65_536,
             max_pipelined: 1_024,
+            max_connection_bytes: 64 * 1024,
             max_held_bytes: 32 * 1024 * 1024,
             max_cgroups: 4_096,
             linger: Duration::from_millis(250),
@@ -59,7 +64,7 @@ impl Default for Config {
 }
 
 /// What the table saw and holds. Counts named `n_` with a past participle and
-/// all bytes but `bytes_buffered` only grow.
+/// all bytes but `bytes_buffered` and `bytes_held` only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Events taken in.
@@ -76,6 +81,8 @@ pub struct Stats {
     pub bytes_truncated: u64,
     /// Of them: in heads that are not whole yet.
     pub bytes_buffered: u64,
+    /// Memory held for the connections followed now, themselves not counted.
+    pub bytes_held: u64,
     /// Bytes that positions prove were moved but never told.
     pub bytes_gap: u64,
     /// Gaps they lay in.
@@ -154,6 +161,7 @@ impl Shared {
         after: (usize, usize),
     ) -> bool {
         self.stats.n_active = self.stats.n_active + after.0 as u64 - before.0 as u64;
+        self.stats.bytes_held = self.stats.bytes_held + after.1 as u64 - before.1 as u64;
         let account = self.accounts.of(account);
         account.n_active = account.n_active + after.0 - before.0;
         account.held_bytes = account.held_bytes + after.1 - before.1;

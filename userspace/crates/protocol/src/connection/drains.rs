@@ -6,11 +6,12 @@
 use std::collections::VecDeque;
 
 use modeltap_core::connection::Drained;
-use modeltap_core::record::{Completeness, Outcome, RequestRecord};
+use modeltap_core::record::{Completeness, Outcome, RequestRecord, StreamFigures};
 use modeltap_core::time::MonotonicNs;
 
 use super::Connection;
 use crate::exchange::Exchange;
+use crate::stream_figures::histogram_bytes;
 use crate::table::{Config, Shared};
 
 /// Most records of one connection that wait; beyond, the oldest is told as if
@@ -61,7 +62,10 @@ impl Drains {
 }
 
 fn footprint(record: &RequestRecord) -> usize {
-    size_of::<Waiting>() + record.path.len()
+    let stream = record.stream.as_ref().map_or(0, |stream| {
+        size_of::<StreamFigures>() + histogram_bytes(&stream.intervals)
+    });
+    size_of::<Waiting>() + record.path.len() + stream
 }
 
 fn push_drained(mut record: RequestRecord, at: MonotonicNs, shared: &mut Shared) {

@@ -128,6 +128,8 @@ impl Connection {
         }
         if self.answered_head.take() == Some(started.at) {
             self.reading = None;
+        } else if self.is_too_large(exchange.footprint(), shared) {
+            self.give_up(shared);
         } else {
             self.push_exchange(exchange);
         }

@@ -1,5 +1,7 @@
 //! What is counted and held, by cgroup and by connection.
 
+use std::time::Duration;
+
 use modeltap_core::accounting::ParserCounts;
 use modeltap_core::connection::{CaptureEvent, CgroupId, ConnectionOpened, Origin};
 use modeltap_core::time::MonotonicNs;
@@ -94,4 +96,65 @@ fn cgroups_without_connections_are_kept_up_to_a_bound() {
     }
     assert_eq!(counts(&checked).len(), 3);
     assert_eq!(checked.records.len(), 20);
+}
+
+/// Takes in the events and returns the most that was held at a time.
+#[track_caller]
+fn most_held(socket: &Socket) -> u64 {
+    let mut checked = Checked::new(Config::default());
+    let mut most = 0;
+    for event in &socket.events {
+        checked.handle(event);
+        let held = checked.table.stats().bytes_held;
+        assert!(held <= 64 * 1_024, "{held} bytes");
+        most = most.max(held);
+    }
+    checked.handle_timeout(MonotonicNs(u64::MAX));
+    assert_eq!(checked.table.stats().bytes_held, 0);
+    most
+}
+
+#[test]
+fn connection_holds_64_kilobytes_at_most() {
+    // Heads without end, both ways, in pieces of any size.
+    for size in [1, 700, 16_000] {
+        let mut s = Socket::accepted();
+        s.read(GET_A).read("GET /b HTTP/1.1\r\nCookie: ");
+        s.write("HTTP/1.1 200 OK\r\nSet-Cookie: ");
+        for _ in 0..80_000 / size {
+            s.read("x".repeat(size)).write("y".repeat(size));
+        }
+        s.reset();
+        assert!(most_held(&s) > 32 * 1_024);
+    }
+    // Requests without answers.
+    let mut s = Socket::accepted();
+    for _ in 0..5_000 {
+        s.read(format!("GET /{} HTTP/1.1\r\n\r\n", "p".repeat(400)));
+    }
+    most_held(s.reset());
+    // Streams of every rhythm, whose responses wait in the socket.
+    let mut s = Socket::accepted();
+    for n in 0..40_u64 {
+        s.read(GET_A);
+        s.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .waiting();
+        for chunk in 0..300 {
+            s.wait(Duration::from_nanos((1 << (n % 30 + 9)) + chunk * 600));
+            s.write("1\r\nx\r\n").waiting();
+        }
+        s.write("0\r\n\r\n").waiting();
+    }
+    assert!(most_held(s.reset()) > 16 * 1_024);
+    // The same without requests.
+    let mut s = Socket::accepted();
+    for _ in 0..40 {
+        s.write("HTTP/1.1 408 Late\r\nTransfer-Encoding: chunked\r\n\r\n");
+        for chunk in 0..300 {
+            s.wait(Duration::from_nanos(chunk * 700));
+            s.write("1\r\nx\r\n");
+        }
+        s.write("0\r\n\r\n");
+    }
+    most_held(s.reset());
 }
