@@ -18,9 +18,11 @@ use anyhow::{Context, Result};
 use crate::process;
 
 /// Folders that hold no sources of ours.
-const SKIPPED: [&str; 5] = [
+const SKIPPED: [&str; 7] = [
     ".git",
     "target",
+    "userspace/crates/protocol/fuzz/artifacts",
+    "userspace/crates/protocol/fuzz/target",
     "web-ui/dist",
     "node_modules",
     "web-ui/static/vendor",

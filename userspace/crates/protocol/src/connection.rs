@@ -420,6 +420,8 @@ impl Connection {
         self.end_session(missing_written, shared);
         self.requests.discard_head(shared);
         self.responses.discard_head(shared);
+        self.read_watch.look_away();
+        self.write_watch.look_away();
         self.settle(shared);
     }
 
@@ -454,6 +456,8 @@ impl Connection {
             self.finish_oldest(Outcome::Lost, at, shared);
         }
         self.end_drains(shared);
+        self.read_watch.look_away();
+        self.write_watch.look_away();
         self.requests.make_opaque(shared);
         self.responses.make_opaque(shared);
     }

@@ -127,6 +127,11 @@ impl Watch {
         }
     }
 
+    /// The body is over, or of no interest any more.
+    pub(crate) fn look_away(&mut self) {
+        (self.stream, self.document) = (None, None);
+    }
+
     /// Bytes it takes in memory.
     pub(crate) fn held_bytes(&self) -> usize {
         let stream = self.stream.as_ref().map_or(0, |stream| stream.footprint());

@@ -58,6 +58,7 @@ impl Connection {
                         }
                     }
                     if progress == Progress::End {
+                        self.read_watch.look_away();
                         self.reading = None;
                     }
                 }

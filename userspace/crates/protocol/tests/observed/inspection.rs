@@ -62,6 +62,18 @@ fn nothing_is_read_from_bodies_that_nobody_opted_in() {
 }
 
 #[test]
+fn nothing_is_held_of_a_body_whose_connection_ended() {
+    let mut s = Socket::accepted();
+    s.read("POST /api/chat HTTP/1.1\r\nContent-Length: 90\r\n\r\n{\"model\"")
+        .reset();
+    let mut checked = Checked::new(Config::default());
+    checked.table.inspect(CGROUP, true);
+    s.events.iter().for_each(|event| checked.handle(event));
+    checked.handle_timeout(MonotonicNs(u64::MAX));
+    assert_eq!(checked.table.stats().bytes_held, 0);
+}
+
+#[test]
 fn model_and_usage_are_read_whatever_cuts_the_bodies() {
     let request = post("/v1/chat/completions", BODY);
     let response = json(USAGE);
