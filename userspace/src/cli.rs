@@ -39,8 +39,24 @@ pub enum Command {
         /// A recording made by `record`.
         file: PathBuf,
     },
+    /// Prove on this host that what is shown is exact: sends a known load to a
+    /// server of its own in an observed cgroup and compares every request.
+    ///
+    /// Needs root. Ends with 0 only if counts, statuses, outcomes and times of
+    /// all requests are exact. Runs beside a daemon and leaves nothing behind.
+    Verify {
+        /// Requests to send, about
+        #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+        requests: u32,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the effective configuration and where each value came from.
     Config,
+    /// The server that `verify` observes.
+    #[command(hide = true)]
+    VerifyServer,
     /// Open the history and exit: a damaged file may end the process, so the
     /// daemon tries it in a child first.
     #[command(hide = true)]

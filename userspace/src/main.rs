@@ -11,6 +11,7 @@ mod pipeline;
 mod recorder;
 mod replay;
 mod telemetry;
+mod verify;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -38,6 +39,9 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
     if let Some(Command::ProbeStore { file }) = &cli.command {
         return modeltap_store::probe_open(file).map_err(Into::into);
     }
+    if let Some(Command::VerifyServer) = &cli.command {
+        return verify::serve();
+    }
     let (config, figment) = config::load(&cli.options)?;
     match &cli.command {
         Some(Command::Config) => {
@@ -46,8 +50,11 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         }
         Some(Command::Replay { file }) => block_on(&config, replay(&config, file)),
         Some(Command::Record { file }) => block_on(&config, run(&config, Some(file))),
+        Some(Command::Verify { requests, json }) => {
+            block_on(&config, verify(&config, *requests, *json))
+        }
         Some(Command::Run) | None => block_on(&config, run(&config, None)),
-        Some(Command::ProbeStore { .. }) => Ok(()),
+        Some(Command::ProbeStore { .. } | Command::VerifyServer) => Ok(()),
     }
 }
 
@@ -58,6 +65,19 @@ async fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
 
 async fn replay(config: &Config, file: &Path) -> anyhow::Result<()> {
     replay::run(config, file, stopped()?).await
+}
+
+async fn verify(config: &Config, n_requests: u32, as_json: bool) -> anyhow::Result<()> {
+    let found = verify::run(config, n_requests, stopped()?).await?;
+    print!(
+        "{}",
+        if as_json {
+            found.to_json()?
+        } else {
+            found.to_text()
+        }
+    );
+    found.judge()
 }
 
 fn block_on(

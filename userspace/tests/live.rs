@@ -18,6 +18,8 @@ mod refusals;
 mod servers;
 #[path = "live/streams.rs"]
 mod streams;
+#[path = "live/verify.rs"]
+mod verify;
 
 use std::path::Path;
 

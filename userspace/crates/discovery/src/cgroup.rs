@@ -111,6 +111,12 @@ impl Hierarchy {
         &self.procfs
     }
 
+    /// The directory of the hierarchy's root, where all of it is mounted.
+    #[must_use]
+    pub fn root(&self) -> Option<PathBuf> {
+        self.directory("/")
+    }
+
     /// Finds the cgroup of the container `id` by one of its processes, which
     /// may itself sit in a cgroup nested in the container's.
     ///
@@ -428,6 +434,12 @@ mod tests {
         let directory = |path| hierarchy.directory(path).unwrap();
         assert_eq!(directory("/docker/x"), Path::new("/docker-only/x"));
         assert_eq!(directory("/dockerish/x"), Path::new("/all/dockerish/x"));
+        assert_eq!(hierarchy.root().as_deref(), Some(Path::new("/all")));
+        let part = Hierarchy {
+            procfs: PathBuf::from("/proc"),
+            mounts: vec![mount("/docker", "/docker-only")],
+        };
+        assert_eq!(part.root(), None);
     }
 
     #[test]
