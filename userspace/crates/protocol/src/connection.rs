@@ -196,6 +196,11 @@ impl Connection {
         let Some(mut exchange) = self.exchanges.pop_front() else {
             return;
         };
+        let outcome = if outcome == Outcome::Complete && self.client_was_gone(finished) {
+            Outcome::ClientAborted
+        } else {
+            outcome
+        };
         self.exchanges_bytes -= exchange.footprint();
         self.answering = false;
         self.take_usage(&mut exchange);
@@ -246,6 +251,14 @@ impl Connection {
             (Some(last_write), Some(left)) => last_write.since(left),
             _ => Duration::ZERO,
         }
+    }
+
+    /// Whether the client had closed when the last write of a response returned.
+    /// A FIN alone may be half a close; the answer to the write, a reset, tells.
+    /// The kernel takes the write all the same, so that a response written by
+    /// one call is as whole as if someone had read it.
+    fn client_was_gone(&self, last_write: MonotonicNs) -> bool {
+        self.peer_finished.is_some() && self.reset.is_some_and(|reset| reset <= last_write)
     }
 
     fn lose_oldest(&mut self, at: MonotonicNs, shared: &mut Shared) {

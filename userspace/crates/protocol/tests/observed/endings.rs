@@ -41,6 +41,11 @@ fn client_that_leaves_makes_no_status() {
         .reset();
     check(&s, &["GET /a 200 0>0 client_aborted"]);
 
+    // All of it could be written by one call, inside which the reset came.
+    let mut s = Socket::accepted();
+    s.read(GET_A).peer_finished().reset().write(OK_2);
+    check(&s, &["GET /a 200 0>2 client_aborted"]);
+
     // In the middle of a stream.
     let mut s = Socket::accepted();
     s.read(GET_A).write(SSE_HEAD).write("5\r\nhello\r\n");
