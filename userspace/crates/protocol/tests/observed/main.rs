@@ -8,6 +8,7 @@ mod inspection;
 mod losses;
 mod network;
 mod properties;
+mod servers;
 mod sessions;
 mod streams;
 mod support;
