@@ -168,9 +168,21 @@ impl Shared {
         account.held_bytes <= self.config.max_held_bytes
     }
 
+    /// The fates of all bytes so far.
+    fn fates(&self) -> ParserCounts {
+        ParserCounts {
+            bytes_observed: self.stats.bytes_observed,
+            bytes_parsed: self.stats.bytes_parsed,
+            bytes_skipped: self.stats.bytes_skipped,
+            bytes_truncated: self.stats.bytes_truncated,
+            bytes_buffered: self.stats.bytes_buffered,
+        }
+    }
+
     /// Adds to an account what was counted of its connection since `before`.
-    fn account(&mut self, account: AccountId, before: &Stats) {
-        let (counts, now) = (&mut self.accounts.of(account).counts, &self.stats);
+    fn account(&mut self, account: AccountId, before: &ParserCounts) {
+        let now = self.fates();
+        let counts = &mut self.accounts.of(account).counts;
         counts.bytes_observed += now.bytes_observed - before.bytes_observed;
         counts.bytes_parsed += now.bytes_parsed - before.bytes_parsed;
         counts.bytes_skipped += now.bytes_skipped - before.bytes_skipped;
@@ -227,7 +239,7 @@ impl ConnectionTable {
             CaptureEvent::Opened(opened) => self.open(opened),
             CaptureEvent::Data(data) => {
                 let length = u64::from(data.length);
-                let before = self.shared.stats;
+                let before = self.shared.fates();
                 self.shared.stats.bytes_observed += length;
                 let Some(slot) = self.slot_of(data.id) else {
                     self.shared.stats.n_events_unknown_connection += 1;
@@ -306,7 +318,7 @@ impl ConnectionTable {
                 continue;
             }
             connection.timer = None;
-            let before = self.shared.stats;
+            let before = self.shared.fates();
             let is_over = connection.expire(now, &mut self.shared);
             self.shared.account(connection.account, &before);
             if is_over {
@@ -434,7 +446,7 @@ impl ConnectionTable {
         self.by_socket.remove(&connection.id().socket);
         self.free.push(slot);
         self.shared.stats.n_connections -= 1;
-        let (account, before) = (connection.account, self.shared.stats);
+        let (account, before) = (connection.account, self.shared.fates());
         connection.finish(&mut self.shared);
         self.shared.account(account, &before);
         let most = self.shared.config.max_cgroups;

@@ -36,10 +36,11 @@ impl Connection {
 
     /// Takes in a call that came before the server agreed to the upgrade.
     pub(super) fn read_early(&mut self, input: &Input<'_>) {
-        let is_early = self.session.is_none()
+        if let Some(tunnel) = &mut self.read_watch.tunnel
+            && self.session.is_none()
             && self.reading.is_none()
-            && known_request_start(input.bytes) == Match::No;
-        if is_early && let Some(tunnel) = &mut self.read_watch.tunnel {
+            && known_request_start(input.bytes) == Match::No
+        {
             tunnel.pass(input.bytes, input.unseen);
         }
     }
