@@ -35,6 +35,9 @@ use crate::watch::Watch;
 /// was lost.
 const MAX_UNCONFIRMED: usize = 16;
 
+/// Room kept and made for open exchanges, beyond those there are.
+const SPARE_EXCHANGES: usize = 4;
+
 /// A connection that the server accepted.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -188,6 +191,10 @@ impl Connection {
     fn push_exchange(&mut self, exchange: Exchange) {
         self.next_sequence += 1;
         self.exchanges_bytes += exchange.footprint();
+        if self.exchanges.len() == self.exchanges.capacity() {
+            // Not by doubling: all of it counts as held.
+            self.exchanges.reserve_exact(SPARE_EXCHANGES);
+        }
         self.exchanges.push_back(exchange);
     }
 
@@ -202,6 +209,9 @@ impl Connection {
             outcome
         };
         self.exchanges_bytes -= exchange.footprint();
+        if self.exchanges.is_empty() {
+            self.exchanges.shrink_to(SPARE_EXCHANGES);
+        }
         self.answering = false;
         self.take_usage(&mut exchange);
         if let Some(mut tracker) = self.write_watch.stream.take() {
@@ -433,9 +443,8 @@ impl Connection {
         self.end_session(missing_written, shared);
         self.requests.discard_head(shared);
         self.responses.discard_head(shared);
-        self.read_watch.look_away();
-        self.write_watch.look_away();
-        self.settle(shared);
+        // All else goes with it.
+        shared.settle(self.account, self.settled, (self.exchanges.len(), 0));
     }
 
     /// What the connection's end makes of the oldest exchange.
@@ -521,9 +530,10 @@ impl Connection {
             .as_ref()
             .map_or(0, |session| session.footprint());
         let unconfirmed = self.unconfirmed.iter();
-        let waiting: usize = unconfirmed.map(|(exchange, _)| exchange.footprint()).sum();
-        let bytes =
-            heads + session + waiting + self.exchanges_bytes + self.drains.held_bytes() + watches;
+        let unconfirmed: usize = unconfirmed.map(|(exchange, _)| exchange.footprint()).sum();
+        let spare = (self.exchanges.capacity() - self.exchanges.len()) * size_of::<Exchange>();
+        let waiting = unconfirmed + self.drains.held_bytes() + self.arrivals.held_bytes();
+        let bytes = heads + watches + session + waiting + self.exchanges_bytes + spare;
         (self.exchanges.len(), bytes)
     }
 }

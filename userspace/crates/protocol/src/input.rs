@@ -119,7 +119,13 @@ impl Arrivals {
         self.first = (position, None);
         if self.later.first().is_some_and(|(at, _)| *at < position) {
             self.later.retain(|(at, _)| *at >= position);
+            self.later.shrink_to_fit();
         }
+    }
+
+    /// Bytes it takes in memory.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.later.capacity() * size_of::<(u64, Option<MonotonicNs>)>()
     }
 
     /// When the byte at `position` arrived.

@@ -38,7 +38,8 @@ pub(super) struct Drains {
 impl Drains {
     /// Bytes that the records take.
     pub(super) fn held_bytes(&self) -> usize {
-        self.waiting_bytes
+        let spare = self.waiting.capacity() - self.waiting.len();
+        self.waiting_bytes + spare * size_of::<Waiting>()
     }
 
     /// When the oldest record is waited for no longer.
