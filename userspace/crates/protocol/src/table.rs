@@ -278,7 +278,8 @@ impl ConnectionTable {
         }
     }
 
-    /// The next finished request, in the order they were known to be over.
+    /// The next finished request, in the order they were known to be over;
+    /// those whose response waits in the socket once it left.
     pub fn poll_record(&mut self) -> Option<RequestRecord> {
         self.shared.records.pop_front()
     }

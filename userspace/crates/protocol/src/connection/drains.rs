@@ -24,6 +24,30 @@ struct Waiting {
     record: RequestRecord,
     /// Position behind the response's last byte.
     end: u64,
+    /// When it was known to have left, by a write that left nothing behind it:
+    /// the event that tells when is late or lost.
+    missed: Option<MonotonicNs>,
+}
+
+impl Waiting {
+    /// When it is waited for no longer.
+    fn deadline(&self, config: &Config) -> MonotonicNs {
+        match self.missed {
+            Some(at) => at.after(config.linger),
+            None => self.record.timings.finished.after(config.drain_within),
+        }
+    }
+
+    /// Tells the record, whose response was in the socket until `at` at least
+    /// where nothing else is known.
+    fn give_up(mut self, at: MonotonicNs, shared: &mut Shared) {
+        if self.missed.is_none() {
+            push_drained(self.record, at, shared);
+            return;
+        }
+        self.record.completeness = Completeness::Gap;
+        shared.push_record(self.record);
+    }
 }
 
 /// The records of one connection that wait for their drain, oldest first.
@@ -44,8 +68,7 @@ impl Drains {
 
     /// When the oldest record is waited for no longer.
     pub(super) fn deadline(&self, config: &Config) -> Option<MonotonicNs> {
-        let oldest = self.waiting.front()?;
-        Some(oldest.record.timings.finished.after(config.drain_within))
+        Some(self.waiting.front()?.deadline(config))
     }
 
     /// When what lies before `position` left the socket, where that was told.
@@ -98,10 +121,14 @@ impl Connection {
         if self.drains.waiting.len() >= MAX_WAITING
             && let Some(oldest) = self.drains.pop()
         {
-            push_drained(oldest.record, self.last_event, shared);
+            oldest.give_up(self.last_event, shared);
         }
         self.drains.waiting_bytes += footprint(&record);
-        self.drains.waiting.push_back(Waiting { record, end });
+        self.drains.waiting.push_back(Waiting {
+            record,
+            end,
+            missed: None,
+        });
     }
 
     /// Takes in that what was written has left the socket.
@@ -124,15 +151,13 @@ impl Connection {
         self.settle(shared);
     }
 
-    /// Nothing waits in the socket: that what lies before `position` left it
-    /// was told by events that were lost.
-    pub(super) fn miss_drains(&mut self, position: u64, shared: &mut Shared) {
-        while let Some(oldest) = self.drains.waiting.front()
-            && oldest.end <= position
-            && let Some(mut oldest) = self.drains.pop()
-        {
-            oldest.record.completeness = Completeness::Gap;
-            shared.push_record(oldest.record);
+    /// Nothing waits in the socket at `at`: what lies before `position` has left
+    /// it. The event that tells when may have been overtaken.
+    pub(super) fn miss_drains(&mut self, position: u64, at: MonotonicNs) {
+        for waiting in &mut self.drains.waiting {
+            if waiting.end <= position {
+                waiting.missed.get_or_insert(at);
+            }
         }
     }
 
@@ -145,14 +170,13 @@ impl Connection {
                 && ends_now.is_some_and(|end| self.drains.of(end).is_none()))
     }
 
-    /// Tells the records that waited too long: their drain took at least until
-    /// `now`.
+    /// Tells the records that waited too long.
     pub(super) fn expire_drains(&mut self, now: MonotonicNs, shared: &mut Shared) {
         while let Some(due) = self.drains.deadline(&shared.config)
             && due <= now
             && let Some(oldest) = self.drains.pop()
         {
-            push_drained(oldest.record, due, shared);
+            oldest.give_up(due, shared);
         }
     }
 
@@ -160,7 +184,7 @@ impl Connection {
     /// when the last was heard of it.
     pub(super) fn end_drains(&mut self, shared: &mut Shared) {
         while let Some(oldest) = self.drains.pop() {
-            push_drained(oldest.record, self.last_event, shared);
+            oldest.give_up(self.last_event, shared);
         }
     }
 }

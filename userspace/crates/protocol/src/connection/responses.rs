@@ -37,7 +37,7 @@ impl Connection {
         self.write_waits = data.waits;
         self.write_watch.begin_call(data.at);
         if !data.waits {
-            self.miss_drains(data.position, shared);
+            self.miss_drains(data.position, data.at);
         }
         let mut input = Input::new(data, placement.stale, None);
         if self.may_lack_body() && ResponseHead::surely_starts(input.bytes) != Match::No {

@@ -176,9 +176,21 @@ fn lost_drain_is_no_long_one() {
     let mut s = Socket::accepted();
     s.read(GET_A).write(OK_2).waiting().drained().lost();
     s.read(GET_B).write(OK_2);
-    let expected = ["GET /a 200 0>2 complete gap", "GET /b 200 0>2 complete"];
+    let expected = ["GET /b 200 0>2 complete", "GET /a 200 0>2 complete gap"];
     let (records, _) = check(&s, &expected);
-    assert_eq!(records[0].timings.drained, None);
+    assert_eq!(records[1].timings.drained, None);
+}
+
+#[test]
+fn drain_told_late_is_still_known() {
+    let mut s = Socket::accepted();
+    s.read(GET_A).write(OK_2).waiting().drained();
+    let drained = s.now;
+    let late = s.events.pop().expect("the drain");
+    s.read(GET_B).write(OK_2);
+    s.events.push(late);
+    let (records, _) = check(&s, &["GET /b 200 0>2 complete", "GET /a 200 0>2 complete"]);
+    assert_eq!(records[1].timings.drained, Some(drained));
 }
 
 #[test]
