@@ -51,7 +51,10 @@ impl Tracker {
     /// A tracker that has seen nothing; `recorder` gets every event too.
     pub fn new(recorder: Option<Tap>) -> Self {
         Self {
-            table: ConnectionTable::new(modeltap_protocol::Config::default()),
+            table: ConnectionTable::new(modeltap_protocol::Config {
+                tell_contents: recorder.is_some(),
+                ..modeltap_protocol::Config::default()
+            }),
             recorder,
             newest_event: MonotonicNs(0),
         }
@@ -61,10 +64,10 @@ impl Tracker {
     pub fn handle(&mut self, events: &[CaptureEvent]) -> Vec<RequestRecord> {
         for event in events {
             self.newest_event = self.newest_event.max(event.at());
-            if let Some(recorder) = &self.recorder {
-                recorder.event(event);
-            }
             self.table.handle(event);
+            if let Some(recorder) = &self.recorder {
+                recorder.event(event, self.table.contents());
+            }
         }
         self.finished()
     }

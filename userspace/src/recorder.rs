@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::BufWriter;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +12,7 @@ use std::thread::JoinHandle;
 use anyhow::Context;
 use modeltap_capture::clock;
 use modeltap_core::connection::CaptureEvent;
-use modeltap_core::recording::{Entry, Writer};
+use modeltap_core::recording::{Entry, Writer, mask_contents};
 use modeltap_discovery::DiscoveryEvent;
 
 /// Entries that wait for the disk; what does not fit is counted and missing.
@@ -84,9 +85,13 @@ impl Recorder {
 }
 
 impl Tap {
-    /// Records an event of the probes.
-    pub fn event(&self, event: &CaptureEvent) {
-        self.put(Entry::Event(event.clone()));
+    /// Records an event of the probes; what it holds at `contents` is masked.
+    pub fn event(&self, event: &CaptureEvent, contents: &[Range<usize>]) {
+        let mut event = event.clone();
+        if let CaptureEvent::Data(data) = &mut event {
+            mask_contents(&mut data.bytes, contents);
+        }
+        self.put(Entry::Event(event));
     }
 
     /// Records what discovery told of containers.

@@ -8,9 +8,10 @@
 //! The writer masks what may be a secret: the values of header fields such as
 //! `Authorization` and `Cookie`, and the queries of request lines and URLs.
 //! Each byte becomes `x`: lengths and framing stay, so a recording is read
-//! exactly as the traffic was. Bodies are not masked; of most only the
-//! beginning is captured.
+//! exactly as the traffic was. What bodies say is masked by [`mask_contents`]
+//! before an event is handed to it: only the parser knows which bytes do.
 
+mod contents;
 mod mask;
 
 use std::io::{self, Read, Write};
@@ -18,6 +19,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use thiserror::Error;
 
+pub use self::contents::mask_contents;
 use self::mask::Masker;
 use crate::connection::{
     Arrived, CaptureEvent, CgroupId, CloseCause, ConnectionClosed, ConnectionId, ConnectionOpened,

@@ -176,11 +176,24 @@ impl Connection {
             .make_room(room.saturating_sub(self.responses.held_bytes()));
         self.responses
             .make_room(room.saturating_sub(self.requests.held_bytes()));
+        if shared.config.tell_contents {
+            self.watch(data.direction).begin_recorded(&data.bytes);
+        }
         match data.direction {
             Direction::Read => self.read_data(data, shared),
             Direction::Write => self.write_data(data, shared),
         }
+        if shared.config.tell_contents {
+            shared.contents = self.watch(data.direction).end_recorded();
+        }
         self.settle(shared);
+    }
+
+    fn watch(&mut self, direction: Direction) -> &mut Watch {
+        match direction {
+            Direction::Read => &mut self.read_watch,
+            Direction::Write => &mut self.write_watch,
+        }
     }
 
     /// Takes in when later bytes of the next read arrived.

@@ -180,6 +180,12 @@ impl Facts {
     fn visit_member(&mut self, key: Key, value: Value<'_>) {
         let is_null = value == Value::Literal(b"null");
         match key {
+            // No known shape has a number where it has text.
+            Key::Content | Key::Response | Key::Text | Key::TextOutput | Key::Token
+                if matches!(value, Value::Number(_)) =>
+            {
+                self.has_others = true;
+            }
             Key::Choices => self.has_choices |= value == Value::Opens,
             Key::Type => {
                 if let Value::String(Some(name)) = value {
@@ -407,6 +413,8 @@ mod tests {
             "[1]",
             "42",
             r#"{"step":3}"#,
+            r#"{"token":3}"#,
+            r#"{"id":7,"text":2}"#,
             r#"{"output":{"text":"x"},"usage":{"input_tokens":1}}"#,
             r#"{"message":"x"}"#,
             r#"{"broken"#,

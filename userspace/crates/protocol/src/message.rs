@@ -201,8 +201,7 @@ impl<H: Head> Messages<H> {
         loop {
             match &mut self.state {
                 State::Opaque => {
-                    let (seen, unseen) = input.pass_all();
-                    shared.stats.bytes_skipped += seen + unseen;
+                    skip_all(input, shared, watch);
                     return None;
                 }
                 State::Tunnel => {
@@ -235,6 +234,7 @@ impl<H: Head> Messages<H> {
                         return Some(Item::Superseded);
                     }
                     let ended = tail.take(input);
+                    watch.skip(input.bytes);
                     let (seen, unseen) = input.pass_all();
                     shared.stats.bytes_skipped += seen;
                     shared.stats.bytes_truncated += unseen;
@@ -247,16 +247,16 @@ impl<H: Head> Messages<H> {
                 }
                 State::Boundary | State::Seeking => {
                     if !self.head.is_empty() {
-                        return match self.continue_head(input, shared) {
+                        return match self.continue_head(input, shared, watch) {
                             Continued::Retry => continue,
                             Continued::Item(item) => item,
                         };
                     }
                     if self.state == State::Seeking && !(input.fresh && may_begin) {
-                        skip_all(input, shared);
+                        skip_all(input, shared, watch);
                         return None;
                     }
-                    return self.begin_head(input, shared);
+                    return self.begin_head(input, shared, watch);
                 }
             }
         }
@@ -299,7 +299,12 @@ impl<H: Head> Messages<H> {
     }
 
     /// A head begins, or does not, with the first byte of `input`.
-    fn begin_head(&mut self, input: &mut Input<'_>, shared: &mut Shared) -> Option<Item<H>> {
+    fn begin_head(
+        &mut self,
+        input: &mut Input<'_>,
+        shared: &mut Shared,
+        watch: &mut Watch,
+    ) -> Option<Item<H>> {
         let follows_in_call = !input.fresh;
         // RFC 9112 section 2.2: empty lines before a request-line.
         let line_ends = input.bytes.iter().take_while(|byte| b"\r\n".contains(byte));
@@ -341,6 +346,7 @@ impl<H: Head> Messages<H> {
             Parsed::Partial if input.unseen > 0 || input.bytes.len() > self.room => {
                 let (head, length) = (H::salvage(input.bytes), input.bytes.len());
                 input.pass(length);
+                watch.skip(input.bytes);
                 self.cut_head(head, started, follows_in_call, length, input, shared)
             }
             Parsed::Partial => {
@@ -354,14 +360,19 @@ impl<H: Head> Messages<H> {
             }
             Parsed::Invalid => {
                 let protocol = detect::classify(input.bytes);
-                skip_all(input, shared);
+                skip_all(input, shared, watch);
                 self.no_head(protocol)
             }
         }
     }
 
     /// A head that began in an earlier call goes on.
-    fn continue_head(&mut self, input: &mut Input<'_>, shared: &mut Shared) -> Continued<H> {
+    fn continue_head(
+        &mut self,
+        input: &mut Input<'_>,
+        shared: &mut Shared,
+        watch: &mut Watch,
+    ) -> Continued<H> {
         if input.is_empty() {
             return Continued::Item(None);
         }
@@ -407,6 +418,7 @@ impl<H: Head> Messages<H> {
                 let length = self.head.len();
                 self.release_head(before, shared);
                 input.pass(appended);
+                watch.skip(input.bytes);
                 let (started, follows) = (self.head_started, self.head_follows_in_call);
                 Continued::Item(self.cut_head(head, started, follows, length, input, shared))
             }
@@ -424,7 +436,7 @@ impl<H: Head> Messages<H> {
                     // may be one's.
                     return Continued::Retry;
                 }
-                skip_all(input, shared);
+                skip_all(input, shared, watch);
                 Continued::Item(self.no_head(protocol))
             }
         }
@@ -542,7 +554,8 @@ fn pass_body(
     (step.data, step.progress)
 }
 
-fn skip_all(input: &mut Input<'_>, shared: &mut Shared) {
+fn skip_all(input: &mut Input<'_>, shared: &mut Shared, watch: &mut Watch) {
+    watch.skip(input.bytes);
     let (seen, unseen) = input.pass_all();
     shared.stats.bytes_skipped += seen + unseen;
 }

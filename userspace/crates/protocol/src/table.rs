@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::ops::Range;
 use std::time::Duration;
 
 use modeltap_core::accounting::ParserCounts;
@@ -45,6 +46,9 @@ pub struct Config {
     /// How long the record of a response that waits in the socket is kept for
     /// the time it left; a longer drain counts as this long.
     pub drain_within: Duration,
+    /// Tell where a call's bytes hold contents, for
+    /// [`ConnectionTable::contents`].
+    pub tell_contents: bool,
 }
 
 impl Default for Config {
@@ -59,6 +63,7 @@ impl Default for Config {
             unframed_quiet: Duration::from_secs(10),
             confirm_within: Duration::from_secs(2),
             drain_within: Duration::from_secs(10),
+            tell_contents: false,
         }
     }
 }
@@ -132,6 +137,8 @@ pub(crate) struct Shared {
     records: VecDeque<RequestRecord>,
     sessions: VecDeque<SessionRecord>,
     pub(crate) accounts: Accounts,
+    /// Of the last call taken in, where they are told.
+    pub(crate) contents: Vec<Range<usize>>,
 }
 
 impl Shared {
@@ -222,6 +229,7 @@ impl ConnectionTable {
                 records: VecDeque::new(),
                 sessions: VecDeque::new(),
                 accounts: Accounts::default(),
+                contents: Vec::new(),
             },
             slots: Vec::new(),
             free: Vec::new(),
@@ -234,6 +242,7 @@ impl ConnectionTable {
     /// Takes in one event, in the order of the ring.
     pub fn handle(&mut self, event: &CaptureEvent) {
         self.shared.stats.n_events += 1;
+        self.shared.contents.clear();
         self.shared.now = self.shared.now.max(event.at());
         match event {
             CaptureEvent::Opened(opened) => self.open(opened),
@@ -242,6 +251,9 @@ impl ConnectionTable {
                 let before = self.shared.fates();
                 self.shared.stats.bytes_observed += length;
                 let Some(slot) = self.slot_of(data.id) else {
+                    if self.shared.config.tell_contents {
+                        self.shared.contents.push(0..data.bytes.len());
+                    }
                     self.shared.stats.n_events_unknown_connection += 1;
                     self.shared.stats.bytes_skipped += length;
                     return;
@@ -276,6 +288,14 @@ impl ConnectionTable {
                 self.schedule(slot);
             }
         }
+    }
+
+    /// Where the captured bytes of the event last taken in hold contents:
+    /// bodies, and whatever is no HTTP; all but heads and the framing of
+    /// bodies. Ranges ascend. Empty unless [`Config::tell_contents`].
+    #[must_use]
+    pub fn contents(&self) -> &[Range<usize>] {
+        &self.shared.contents
     }
 
     /// The next finished request, in the order they were known to be over;

@@ -1,5 +1,7 @@
 //! A look at a body's bytes while they pass, transfer coding removed.
 
+use std::ops::Range;
+
 use modeltap_core::record::Completeness;
 use modeltap_core::time::MonotonicNs;
 
@@ -11,10 +13,30 @@ use crate::websocket::Frames;
 /// Who looks at the bytes of the body being passed; mostly nobody.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
+    /// Who records the call being taken in, and must know what not to.
+    pub(crate) contents: Option<Contents>,
     pub(crate) stream: Option<Box<StreamTracker>>,
     pub(crate) tunnel: Option<Tunnel>,
     /// Only in containers that were opted in.
     pub(crate) document: Option<Box<Document>>,
+}
+
+/// Which captured bytes of a call are neither of a head nor of framing.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    /// Address of the call's first captured byte.
+    start: usize,
+    ranges: Vec<Range<usize>>,
+}
+
+impl Contents {
+    fn note(&mut self, bytes: &[u8]) {
+        let from = (bytes.as_ptr() as usize).saturating_sub(self.start);
+        match self.ranges.last_mut() {
+            Some(last) if last.end == from => last.end = from + bytes.len(),
+            _ => self.ranges.push(from..from + bytes.len()),
+        }
+    }
 }
 
 /// One direction of an upgraded connection.
@@ -66,6 +88,31 @@ impl Tunnel {
 }
 
 impl Watch {
+    /// `bytes`, captured of a call, are recorded: what they hold is noted
+    /// until [`Self::end_recorded`].
+    pub(crate) fn begin_recorded(&mut self, bytes: &[u8]) {
+        self.contents = Some(Contents {
+            start: bytes.as_ptr() as usize,
+            ranges: Vec::new(),
+        });
+    }
+
+    /// Where in the bytes of the call their contents are.
+    pub(crate) fn end_recorded(&mut self) -> Vec<Range<usize>> {
+        self.contents
+            .take()
+            .map_or_else(Vec::new, |contents| contents.ranges)
+    }
+
+    /// Bytes that are passed over without a look.
+    pub(crate) fn skip(&mut self, bytes: &[u8]) {
+        if let Some(contents) = &mut self.contents
+            && !bytes.is_empty()
+        {
+            contents.note(bytes);
+        }
+    }
+
     /// The bytes of a call follow, which returned at `at`.
     pub(crate) fn begin_call(&mut self, at: MonotonicNs) {
         if let Some(stream) = &mut self.stream {
@@ -78,6 +125,7 @@ impl Watch {
         if bytes.is_empty() {
             return;
         }
+        self.skip(bytes);
         if let Some(stream) = &mut self.stream {
             stream.seen(bytes);
         }
@@ -115,6 +163,7 @@ impl Watch {
 
     /// Bytes behind an upgrade, seen and unseen.
     pub(crate) fn pass_tunnel(&mut self, seen: &[u8], unseen: u64) {
+        self.skip(seen);
         if let Some(tunnel) = &mut self.tunnel {
             tunnel.pass(seen, unseen);
         }

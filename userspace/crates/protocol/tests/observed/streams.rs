@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use modeltap_core::connection::CaptureEvent;
 use modeltap_core::record::{Completeness, Operation, Outcome, StreamFigures, StreamFormat};
+use modeltap_core::recording::mask_contents;
 use modeltap_core::time::MonotonicNs;
+use modeltap_protocol::{Config, ConnectionTable};
 
 use crate::support::{Socket, run};
 
@@ -289,4 +292,27 @@ fn tentative_pairing_keeps_the_stream_with_its_response() {
     for record in records.iter().filter(|record| record.status.is_some()) {
         assert_eq!(record.stream.as_ref().unwrap().n_chunks, 1, "{record:?}");
     }
+}
+
+#[test]
+fn masked_stream_keeps_its_rhythm() {
+    let mut s = Socket::accepted();
+    s.read(CHAT).wait(3 * MS).write(SSE);
+    for frame in [ROLE, TOKEN, TOKEN, FINISH, USAGE, DONE] {
+        s.wait(5 * MS).write(chunk(frame));
+    }
+    s.write("0\r\n\r\n");
+    let told = figures(&s);
+    assert_eq!(told.n_chunks, 2);
+    let mut table = ConnectionTable::new(Config {
+        tell_contents: true,
+        ..Config::default()
+    });
+    for event in &mut s.events {
+        table.handle(event);
+        if let CaptureEvent::Data(data) = event {
+            mask_contents(&mut data.bytes, table.contents());
+        }
+    }
+    assert_eq!(figures(&s), told);
 }

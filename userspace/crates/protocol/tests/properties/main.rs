@@ -11,6 +11,7 @@ use modeltap_core::connection::{
     Data, Direction, Drained, Origin,
 };
 use modeltap_core::record::{Completeness, Method, Outcome, RequestRecord, StreamFigures};
+use modeltap_core::recording::mask_contents;
 use modeltap_core::time::MonotonicNs;
 use modeltap_protocol::{Config, ConnectionTable, Stats};
 use proptest::collection::vec;
@@ -131,6 +132,28 @@ proptest! {
         assert_eq!(records, played.expected());
         assert_eq!(stats.bytes_parsed, played.n_bytes());
         assert_eq!((stats.n_gaps, stats.n_connections_http1), (0, 1));
+    }
+
+    #[test]
+    fn conversation_whose_contents_are_masked_yields_the_same_records(
+        conversation in conversations(),
+    ) {
+        let played = conversation.play();
+        let config = Config { tell_contents: true, ..Config::default() };
+        let mut table = ConnectionTable::new(config);
+        let mut n_contents = 0;
+        let masked: Vec<_> = played.events().into_iter().map(|mut event| {
+            table.handle(&event);
+            if let CaptureEvent::Data(data) = &mut event {
+                mask_contents(&mut data.bytes, table.contents());
+                n_contents += table.contents().iter().map(ExactSizeIterator::len).sum::<usize>();
+            }
+            event
+        }).collect();
+        let (records, _) = run(&masked);
+        assert_eq!(records, played.expected());
+        let bodies = |record: &RequestRecord| record.request_body_bytes + record.response_body_bytes;
+        assert_eq!(n_contents as u64, records.iter().map(bodies).sum::<u64>());
     }
 
     #[test]
