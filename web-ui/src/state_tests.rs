@@ -20,6 +20,7 @@ fn service(
             id: "0".into(),
             name: format!("{name}-1"),
             image: "org/api:1".into(),
+            ..ServiceContainer::default()
         }],
         health,
         window: WindowFigures {
@@ -34,6 +35,7 @@ fn service(
         sparkline: Vec::new(),
         last_request_unix_ms: None,
         n_active: 1,
+        ..Service::default()
     }
 }
 
@@ -57,6 +59,7 @@ fn status() -> Status {
             rollups_written: 0,
             rollups_dropped: 0,
             notice: None,
+            ..StoreStatus::default()
         },
         docker: DockerStatus {
             state: DockerState::Connected,
@@ -68,6 +71,7 @@ fn status() -> Status {
             cpu_cores: 0.0,
             memory_bytes: 0,
         },
+        ..Status::default()
     }
 }
 
@@ -106,6 +110,7 @@ fn request(sequence: u64, duration: f64) -> Request {
         stream: None,
         request_body_bytes: 0,
         response_body_bytes: 0,
+        ..Request::default()
     }
 }
 

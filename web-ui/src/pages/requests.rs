@@ -355,6 +355,7 @@ mod tests {
             stream: None,
             request_body_bytes: 0,
             response_body_bytes: 0,
+            ..Request::default()
         }
     }
 

@@ -5,10 +5,20 @@
 //! a figure that is not known is `null`, never zero.
 #![forbid(unsafe_code)]
 
+mod accounting;
+mod figures;
+mod request;
+
 use serde::{Deserialize, Serialize};
 
+pub use accounting::{
+    CaptureStatus, CountsDifference, RequestCounts, ServiceAccounting, ServiceCapture,
+};
+pub use figures::{Inner, Sessions, StreamFigures, TimeParts, WindowFigures};
+pub use request::{IntervalFigures, Request, Requests};
+
 /// `GET /api/v1/status`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// Version of the daemon.
     pub version: String,
@@ -22,6 +32,10 @@ pub struct Status {
     pub probes: ProbesStatus,
     /// What was seen and what was missed since the start.
     pub capture: CaptureStatus,
+    /// The same by service, in the order of their names. Empty in live
+    /// messages, where each service tells its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServiceAccounting>,
     /// History.
     pub store: StoreStatus,
     /// The connection to Docker.
@@ -31,7 +45,7 @@ pub struct Status {
 }
 
 /// The probes in the kernel.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProbesStatus {
     /// Whether they are attached (false in a replay).
     pub attached: bool,
@@ -41,43 +55,8 @@ pub struct ProbesStatus {
     pub n_connections: u64,
 }
 
-/// Accounting of events, bytes and requests since the daemon's start.
-/// `bytes_observed = bytes_parsed + bytes_skipped + bytes_truncated +
-/// bytes_lost + bytes_dropped`, once the queues are empty.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct CaptureStatus {
-    /// Socket events seen on watched connections.
-    pub events_observed: u64,
-    /// Of them: reached the parser.
-    pub events_captured: u64,
-    /// Of them: the kernel's ring buffer was full.
-    pub events_lost: u64,
-    /// Of them: a queue of the daemon's was full.
-    pub events_dropped: u64,
-    /// Of them: could not be decoded.
-    pub events_undecoded: u64,
-    /// Bytes moved on watched connections.
-    pub bytes_observed: u64,
-    /// Bytes understood as part of a message.
-    pub bytes_parsed: u64,
-    /// Bytes that are part of no message.
-    pub bytes_skipped: u64,
-    /// Bytes needed for framing but not captured.
-    pub bytes_truncated: u64,
-    /// Bytes in lost events.
-    pub bytes_lost: u64,
-    /// Bytes in dropped events.
-    pub bytes_dropped: u64,
-    /// Connections not tracked because the kernel's map was full.
-    pub connections_untracked: u64,
-    /// Requests seen from beginning to end.
-    pub requests_complete: u64,
-    /// Requests of which something was lost or truncated.
-    pub requests_incomplete: u64,
-}
-
 /// History in the database file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StoreStatus {
     /// Whether the file is open and the last write succeeded.
     pub ok: bool,
@@ -91,12 +70,15 @@ pub struct StoreStatus {
     pub rollups_written: u64,
     /// Rollups that could not be queued or written since the start.
     pub rollups_dropped: u64,
+    /// Attempts to write that failed since the start.
+    #[serde(default)]
+    pub write_failures: u64,
     /// What happened to an older file that could not be used, if anything.
     pub notice: Option<String>,
 }
 
 /// The connection to Docker.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DockerStatus {
     /// Whether the inventory is complete and events arrive.
     pub state: DockerState,
@@ -109,10 +91,11 @@ pub struct DockerStatus {
 }
 
 /// State of the connection to Docker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DockerState {
     /// No answer was awaited yet.
+    #[default]
     Connecting,
     /// The inventory is complete and events arrive.
     Connected,
@@ -121,7 +104,7 @@ pub enum DockerState {
 }
 
 /// The daemon's own cost.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProcessStatus {
     /// Share of one core over the last seconds, 0 to the number of cores.
     pub cpu_cores: f64,
@@ -141,7 +124,7 @@ pub struct Services {
 }
 
 /// One service over the window.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Service {
     /// Its name.
     pub name: String,
@@ -164,10 +147,40 @@ pub struct Service {
     pub last_request_unix_ms: Option<u64>,
     /// Requests in progress.
     pub n_active: u64,
+    /// Requests over a UNIX socket, from a proxy to the server behind it in
+    /// the same container: told a second time, so counted in nothing else
+    /// here. `null` where there were none. A container whose only listener is
+    /// a UNIX socket shows here alone.
+    #[serde(default)]
+    pub inner: Option<Inner>,
+    /// Upgraded connections (WebSockets); `null` where there were none.
+    #[serde(default)]
+    pub sessions: Option<Sessions>,
+    /// Events and bytes since the start; `null` where nothing was told yet.
+    #[serde(default)]
+    pub capture: Option<ServiceCapture>,
+    /// Requests and responses that the probes counted themselves, in the
+    /// kernel: right whatever was lost behind them. `null` where they do not
+    /// count (a replay).
+    #[serde(default)]
+    pub kernel: Option<RequestCounts>,
+    /// The same as the parser saw them, inner hops included: the probes do
+    /// not tell them apart.
+    #[serde(default)]
+    pub seen: RequestCounts,
+    /// `kernel - seen`; `null` where the probes do not count. Requests and
+    /// responses under way make it positive for a moment.
+    #[serde(default)]
+    pub difference: Option<CountsDifference>,
+    /// Bytes that its sockets moved by ways the kernel is too old to show
+    /// (io_uring); `null` where that is not known. More than zero means that
+    /// requests are missing.
+    #[serde(default)]
+    pub unseen_bytes: Option<u64>,
 }
 
 /// A running container of a service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ServiceContainer {
     /// Docker's id, twelve digits.
     pub id: String,
@@ -175,10 +188,20 @@ pub struct ServiceContainer {
     pub name: String,
     /// Its image.
     pub image: String,
+    /// Figures over the window, of this container alone.
+    #[serde(default)]
+    pub window: WindowFigures,
+    /// As the service's `unseen_bytes`, of this container alone.
+    #[serde(default)]
+    pub unseen_bytes: Option<u64>,
+    /// What a label or the configuration lets it be asked beside its heads:
+    /// `model`, `usage`.
+    #[serde(default)]
+    pub inspect: Vec<String>,
 }
 
 /// How a service is, by what was seen of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
     /// 5 % or more of the window's requests failed.
@@ -188,34 +211,8 @@ pub enum Health {
     /// Fewer failed.
     Ok,
     /// No request in the window.
+    #[default]
     Idle,
-}
-
-/// Figures of one window.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct WindowFigures {
-    /// Requests that finished.
-    pub n_requests: u64,
-    /// Of them: failed (5xx, or ended by the server without a whole response).
-    pub n_errors: u64,
-    /// Of them: something was lost or truncated, so their durations may be short.
-    pub n_incomplete: u64,
-    /// Requests a second.
-    pub rate: f64,
-    /// `n_errors / n_requests`; `null` without requests.
-    pub error_rate: Option<f64>,
-    /// Median duration in seconds.
-    pub p50: Option<f64>,
-    /// 95th percentile of durations in seconds.
-    pub p95: Option<f64>,
-    /// 99th percentile of durations in seconds.
-    pub p99: Option<f64>,
-    /// Longest duration in seconds.
-    pub max: Option<f64>,
-    /// Median time to the first byte in seconds.
-    pub ttfb_p50: Option<f64>,
-    /// 95th percentile of the time to the first byte in seconds.
-    pub ttfb_p95: Option<f64>,
 }
 
 /// Exact count of one route, method, status and outcome since the start.
@@ -247,7 +244,7 @@ pub struct Routes {
 }
 
 /// One route of a service over the window.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Route {
     /// Route template, or `_other`.
     pub route: String,
@@ -270,12 +267,15 @@ pub struct StatusCount {
     pub n_requests: u64,
 }
 
-/// `GET /api/v1/query`: `metric` (`requests`, `errors`, `duration`, `ttfb`),
-/// `stat` (`rate`, `count`, `p50`, `p90`, `p95`, `p99`, `p999`, `max`, `avg`),
-/// `from`, `to` (Unix milliseconds or RFC 3339), `step` (seconds or `10s`,
-/// `1m`), filters `service`, `container`, `route`, `method`, `status_class`
-/// (`2xx`), and `by` (`service`, `container`, `route`, `method`,
-/// `status_class`) for a series each.
+/// `GET /api/v1/query`: `metric`, `stat`, `from`, `to` (Unix milliseconds or
+/// RFC 3339), `step` (seconds or `10s`, `1m`), filters `service`, `container`,
+/// `route`, `method`, `status_class` (`2xx`), and `by` (`service`,
+/// `container`, `route`, `method`, `status_class`) for a series each.
+///
+/// | metric | stat |
+/// |---|---|
+/// | `requests`, `errors`, `chunks`, `stalls`, `input_tokens`, `output_tokens` | `rate`, `count` |
+/// | `duration`, `ttfb`, `felt`, `queue`, `read`, `app`, `stream`, `drain`, `first_chunk`, `chunk_interval` | `p50`, `p90`, `p95`, `p99`, `p999`, `max`, `avg` |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QueryResult {
     /// The metric asked for.
@@ -303,62 +303,6 @@ pub struct QuerySeries {
     pub name: String,
     /// One value a step; `null` where nothing was seen.
     pub values: Vec<Option<f64>>,
-}
-
-/// `GET /api/v1/requests`: recent requests, newest first.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Requests {
-    /// The requests.
-    pub requests: Vec<Request>,
-}
-
-/// One finished request.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Request {
-    /// The service.
-    pub service: String,
-    /// The container's name.
-    pub container: String,
-    /// Method; `null` for a response without a request.
-    pub method: Option<String>,
-    /// Route template, or `_other`.
-    pub route: String,
-    /// Status written; `null` if none was.
-    pub status: Option<u16>,
-    /// `complete`, `client_aborted`, `server_aborted`, `unanswered` or `lost`.
-    pub outcome: String,
-    /// `whole`, `truncated` or `gap`.
-    pub completeness: String,
-    /// Whether the response was sent piece by piece.
-    pub streamed: bool,
-    /// The client's address.
-    pub peer_address: String,
-    /// The client's port.
-    pub peer_port: u16,
-    /// The server's port.
-    pub local_port: u16,
-    /// Names the connection; equal for requests of the same connection.
-    pub connection: String,
-    /// Place on the connection, from zero.
-    pub sequence: u64,
-    /// First byte of the request read, wall time.
-    pub started_unix_ms: u64,
-    /// First byte of the request read, CLOCK_MONOTONIC.
-    pub started_monotonic_ns: u64,
-    /// Last byte of the response written, CLOCK_MONOTONIC.
-    pub ended_monotonic_ns: u64,
-    /// First byte read to last byte written, in seconds.
-    pub duration: f64,
-    /// Last byte of the request to first byte of the response, in seconds.
-    pub ttfb: Option<f64>,
-    /// Accept to first byte read, in seconds; first request only.
-    pub queue: Option<f64>,
-    /// First to last byte of the response's body, in seconds.
-    pub stream: Option<f64>,
-    /// Body bytes read.
-    pub request_body_bytes: u64,
-    /// Body bytes written.
-    pub response_body_bytes: u64,
 }
 
 /// Messages of `GET /api/v1/live` (WebSocket), server to client: a `snapshot`

@@ -70,6 +70,7 @@ pub fn status(state: &DaemonState) -> wire::Status {
             size_bytes: state.store.size_bytes,
             rollups_written: state.store.rollups_written,
             rollups_dropped: state.store.rollups_dropped,
+            write_failures: state.store.write_failures,
             notice: state.store.notice.clone(),
         },
         docker: wire::DockerStatus {
@@ -82,6 +83,7 @@ pub fn status(state: &DaemonState) -> wire::Status {
             cpu_cores: state.cpu_cores,
             memory_bytes: state.memory_bytes,
         },
+        ..wire::Status::default()
     }
 }
 
@@ -110,6 +112,7 @@ pub fn service(service: &ServiceSnapshot, totals: Totals) -> wire::Service {
                 id: container.id.short().to_owned(),
                 name: container.name.clone(),
                 image: container.image.clone(),
+                ..wire::ServiceContainer::default()
             })
             .collect(),
         health: health(&service.window),
@@ -131,6 +134,7 @@ pub fn service(service: &ServiceSnapshot, totals: Totals) -> wire::Service {
         sparkline: service.sparkline.clone(),
         last_request_unix_ms: service.last_request.map(|at| at.millis()),
         n_active: service.n_active,
+        ..wire::Service::default()
     }
 }
 
@@ -219,6 +223,7 @@ pub fn request(finished: &FinishedRequest) -> wire::Request {
         stream: seconds(timings.stream()),
         request_body_bytes: record.request_body_bytes,
         response_body_bytes: record.response_body_bytes,
+        ..wire::Request::default()
     }
 }
 
@@ -281,6 +286,7 @@ fn figures(figures: &WindowFigures) -> wire::WindowFigures {
         max: seconds(figures.max),
         ttfb_p50: seconds(figures.ttfb_p50),
         ttfb_p95: seconds(figures.ttfb_p95),
+        ..wire::WindowFigures::default()
     }
 }
 
