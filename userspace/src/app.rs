@@ -15,7 +15,7 @@ use modeltap_capture::loader::Probes;
 use modeltap_capture::ring::DrainCounts;
 use modeltap_capture::{clock, loader, memory, ring};
 use modeltap_core::connection::CgroupId;
-use modeltap_core::container::Container;
+use modeltap_core::container::{Container, Inspect};
 use modeltap_core::rollup::Rollup;
 use modeltap_core::time::{TimeAnchor, UnixNs};
 use modeltap_discovery::cgroup::Hierarchy;
@@ -26,7 +26,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::{self, Config};
-use crate::pipeline::{Counter, Input, Tracker, next_second};
+use crate::pipeline::{Counter, Input, ParserReport, Permissions, Tracker, next_second};
 use crate::recorder::{Recorder, Tap};
 use crate::telemetry::{Telemetry, render};
 
@@ -92,9 +92,9 @@ impl App {
         let (batch_sender, batches) = mpsc::channel(EVENT_BATCHES);
         let (input_sender, inputs) = mpsc::channel(INPUTS);
         let (ask_sender, asks) = mpsc::channel(ASKS);
-        let (stats_sender, stats) = watch::channel(modeltap_protocol::Stats::default());
+        let (report_sender, reports) = watch::channel(ParserReport::default());
 
-        let mut telemetry = Telemetry::new(stats, self.reader.clone());
+        let mut telemetry = Telemetry::new(reports, self.reader.clone());
         telemetry.kernel = Some((
             control.clone(),
             drain_counts.clone(),
@@ -110,9 +110,22 @@ impl App {
             drain_counts,
         ));
         let tap = || self.recorder.as_ref().map(Recorder::tap);
-        let tracker =
-            tokio::spawn(Tracker::new(tap()).run(batches, input_sender.clone(), stats_sender));
-        let discovery = spawn_discovery(&self.config, control, input_sender, tap());
+        let (permission_sender, permissions) = watch::channel(Permissions::default());
+        let tracker = tokio::spawn(Tracker::new(tap()).run(
+            batches,
+            permissions,
+            input_sender.clone(),
+            report_sender,
+        ));
+        let watch = Watch {
+            control,
+            inputs: input_sender,
+            permissions: permission_sender,
+            inspect: self.config.inspect.0,
+            tap: tap(),
+            listening: HashMap::new(),
+        };
+        let discovery = spawn_discovery(&self.config, watch);
         let counter = tokio::spawn(counting.run(inputs, asks, self.writer));
 
         announce(&self.config, self.server.address())?;
@@ -248,6 +261,8 @@ impl Counting {
     /// Shows the newest figures.
     pub async fn publish(&mut self) {
         let state = self.telemetry.gather(&self.counter.state()).await;
+        let (reports, bytes_dropped) = self.telemetry.reports().await;
+        self.counter.set_accounts(&reports, bytes_dropped);
         self.daemon.send_replace(Arc::new(state));
         self.live.send_replace(Arc::new(self.counter.snapshot()));
     }
@@ -259,6 +274,9 @@ impl Counting {
             Ask::Recent(sender) => {
                 let _ = sender.send(aggregator.recent().cloned().collect());
             }
+            Ask::RecentInner(sender) => {
+                let _ = sender.send(aggregator.recent_inner().cloned().collect());
+            }
             Ask::Metrics(sender) => {
                 let daemon = self.daemon.borrow().clone();
                 let _ = sender.send(render(&aggregator.totals(), &daemon));
@@ -267,27 +285,13 @@ impl Counting {
     }
 }
 
-fn spawn_discovery(
-    config: &Config,
-    control: Arc<Mutex<Control>>,
-    inputs: mpsc::Sender<Input>,
-    tap: Option<Tap>,
-) -> JoinHandle<()> {
+fn spawn_discovery(config: &Config, watch: Watch) -> JoinHandle<()> {
     let (sender, events) = mpsc::channel(DISCOVERY_EVENTS);
     let docker = modeltap_discovery::Config {
         host: config.docker_host.clone(),
     };
     tokio::spawn(async move {
-        tokio::join!(
-            modeltap_discovery::watch(docker, sender),
-            Watch {
-                control,
-                inputs,
-                tap,
-                listening: HashMap::new()
-            }
-            .run(events),
-        );
+        tokio::join!(modeltap_discovery::watch(docker, sender), watch.run(events),);
     })
 }
 
@@ -295,6 +299,10 @@ fn spawn_discovery(
 struct Watch {
     control: Arc<Mutex<Control>>,
     inputs: mpsc::Sender<Input>,
+    /// What the tracker may have read of bodies.
+    permissions: watch::Sender<Permissions>,
+    /// What the configuration allows of every container's.
+    inspect: Inspect,
     tap: Option<Tap>,
     /// Ports of each watched container at the time it was found.
     listening: HashMap<CgroupId, HashSet<(u32, u16)>>,
@@ -302,7 +310,10 @@ struct Watch {
 
 impl Watch {
     async fn run(mut self, mut events: mpsc::Receiver<DiscoveryEvent>) {
-        while let Some(event) = events.recv().await {
+        while let Some(mut event) = events.recv().await {
+            if let DiscoveryEvent::Upsert(container) = &mut event {
+                container.inspect = container.inspect.or(self.inspect);
+            }
             if let Some(tap) = &self.tap {
                 tap.discovered(&event);
             }
@@ -316,8 +327,14 @@ impl Watch {
                 return;
             }
             match event {
-                DiscoveryEvent::Upsert(container) => self.watch(container).await,
+                DiscoveryEvent::Upsert(container) => {
+                    // Before the probes tell of its first byte.
+                    let (cgroup, inspect) = (container.cgroup, container.inspect);
+                    self.permit(|all| all.insert(cgroup, inspect));
+                    self.watch(container).await;
+                }
                 DiscoveryEvent::Removed { cgroup, .. } => {
+                    self.permit(|all| all.remove(&cgroup));
                     self.control.lock().await.unwatch(cgroup);
                     self.listening.remove(&cgroup);
                     self.tell_listeners().await;
@@ -325,6 +342,12 @@ impl Watch {
                 DiscoveryEvent::Excluded(_) | DiscoveryEvent::State(_) => {}
             }
         }
+    }
+
+    fn permit(&self, change: impl FnOnce(&mut HashMap<CgroupId, Inspect>) -> Option<Inspect>) {
+        self.permissions.send_modify(|permissions| {
+            change(Arc::make_mut(permissions));
+        });
     }
 
     async fn watch(&mut self, container: Container) {

@@ -98,6 +98,12 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_name = "BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ring_bytes: Option<u32>,
+    /// What may be read of every container's bodies: model, usage or
+    /// model,usage; a container's label modeltap.inspect allows its own
+    /// [default: nothing]
+    #[arg(long, global = true, value_name = "FIELDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inspect: Option<String>,
     /// How long history is kept by the second [default: 6h]
     #[arg(long, global = true, value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]

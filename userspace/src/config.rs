@@ -9,6 +9,7 @@ use std::{env, fs};
 use anyhow::{Context, bail};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
+use modeltap_core::container::Inspect;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::cli::Options;
@@ -39,6 +40,8 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// Size of the kernel's ring buffer in bytes.
     pub ring_bytes: u32,
+    /// What may be read of every container's bodies.
+    pub inspect: Fields,
     /// How long history is kept by the second.
     pub keep_seconds: Span,
     /// How long history is kept by ten seconds.
@@ -82,6 +85,27 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// Fields of bodies, written `model`, `usage` or `model,usage`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fields(pub Inspect);
+
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0.words().collect::<Vec<_>>().join(","))
+    }
+}
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Inspect::parse(&text).map(Self).map_err(|word| {
+            serde::de::Error::custom(format!(
+                "inspect is model, usage or model,usage, not {word:?}"
+            ))
+        })
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         let hours = |n: u64| Span(Duration::from_secs(n * 60 * 60));
@@ -95,6 +119,7 @@ impl Default for Config {
             port_file: None,
             allowed_hosts: Vec::new(),
             ring_bytes: 8 * 1024 * 1024,
+            inspect: Fields::default(),
             keep_seconds: hours(6),
             keep_ten_seconds: hours(48),
             keep_minutes: hours(30 * 24),
@@ -322,6 +347,23 @@ mod tests {
     #[test]
     fn duration_without_a_unit_is_refused() {
         check_error("keep_seconds = \"90\"", "a duration is written as 90s");
+    }
+
+    #[test]
+    fn inspection_of_another_field_is_refused() {
+        check_error("inspect = \"model,prompt\"", "not \"prompt\"");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("modeltap.toml");
+        fs::write(&file, "inspect = \"usage\"\n").unwrap();
+        let options = Options {
+            config: Some(file),
+            ..Options::default()
+        };
+        let (config, figment) = load(&options).unwrap();
+        assert!(config.inspect.0.usage && !config.inspect.0.model);
+        let lines = describe(&config, &figment).unwrap();
+        assert!(lines.contains("inspect = \"usage\""), "{lines}");
+        assert!(Config::default().inspect.0.is_nothing());
     }
 
     #[test]

@@ -4,16 +4,19 @@
 //! Channels are bounded. The aggregator may make the tracker wait and the
 //! tracker the drain; only the drain drops, and it counts what it drops.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use modeltap_capture::clock;
-use modeltap_core::connection::{CaptureEvent, CgroupId};
-use modeltap_core::container::{Container, ContainerId, DockerState, ServiceName};
-use modeltap_core::record::{Completeness, RequestRecord};
+use modeltap_core::accounting::ParserCounts;
+use modeltap_core::connection::{CaptureEvent, CgroupId, Transport};
+use modeltap_core::container::{Container, ContainerId, DockerState, Inspect, ServiceName};
+use modeltap_core::record::{Completeness, RequestRecord, SessionRecord};
 use modeltap_core::rollup::Rollup;
 use modeltap_core::time::{MonotonicNs, TimeAnchor, UnixNs};
 use modeltap_discovery::{Directory, DiscoveryEvent};
-use modeltap_metrics::{Aggregator, LiveSnapshot};
+use modeltap_metrics::{Aggregator, CgroupReport, LiveSnapshot};
 use modeltap_protocol::{ConnectionTable, Stats};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -32,17 +35,54 @@ const ACTIVE_INTERVAL: u32 = 5;
 /// What the aggregator is told.
 #[derive(Debug)]
 pub enum Input {
-    /// Requests finished.
-    Records(Vec<RequestRecord>),
+    /// Requests finished, or upgraded connections ended.
+    Finished(Finished),
     /// Requests in progress, by cgroup.
     Active(Vec<(CgroupId, u64)>),
     /// A container came, changed or went.
     Discovery(DiscoveryEvent),
 }
 
+/// What came to its end.
+#[derive(Debug, Default)]
+pub struct Finished {
+    /// Requests.
+    pub records: Vec<RequestRecord>,
+    /// Upgraded connections.
+    pub sessions: Vec<SessionRecord>,
+}
+
+impl Finished {
+    /// Whether nothing did.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.sessions.is_empty()
+    }
+
+    /// Adds what ended later.
+    pub fn extend(&mut self, later: Self) {
+        self.records.extend(later.records);
+        self.sessions.extend(later.sessions);
+    }
+}
+
+/// What the parser counted.
+#[derive(Clone, Debug, Default)]
+pub struct ParserReport {
+    /// In all.
+    pub stats: Stats,
+    /// By watched cgroup.
+    pub by_cgroup: Vec<(CgroupId, ParserCounts)>,
+}
+
+/// Every watched cgroup, with what may be read of its bodies. Only the newest
+/// is of interest, so that telling it never waits.
+pub type Permissions = Arc<HashMap<CgroupId, Inspect>>;
+
 /// Turns events into finished requests.
 pub struct Tracker {
     table: ConnectionTable,
+    /// What the table was told.
+    permitted: Permissions,
     recorder: Option<Tap>,
     newest_event: MonotonicNs,
 }
@@ -55,13 +95,14 @@ impl Tracker {
                 tell_contents: recorder.is_some(),
                 ..modeltap_protocol::Config::default()
             }),
+            permitted: Permissions::default(),
             recorder,
             newest_event: MonotonicNs(0),
         }
     }
 
-    /// Takes events and gives the requests that they finished.
-    pub fn handle(&mut self, events: &[CaptureEvent]) -> Vec<RequestRecord> {
+    /// Takes events and gives what they finished.
+    pub fn handle(&mut self, events: &[CaptureEvent]) -> Finished {
         for event in events {
             self.newest_event = self.newest_event.max(event.at());
             self.table.handle(event);
@@ -72,33 +113,55 @@ impl Tracker {
         self.finished()
     }
 
-    /// Takes the time and gives the requests that it ended.
-    pub fn handle_timeout(&mut self, now: MonotonicNs) -> Vec<RequestRecord> {
+    /// Takes the time and gives what it ended.
+    pub fn handle_timeout(&mut self, now: MonotonicNs) -> Finished {
         self.table.handle_timeout(now);
         self.finished()
     }
 
     /// What the parser counted.
-    pub fn stats(&self) -> Stats {
-        self.table.stats()
+    pub fn report(&self) -> ParserReport {
+        ParserReport {
+            stats: self.table.stats(),
+            by_cgroup: Vec::new(),
+        }
     }
 
-    fn finished(&mut self) -> Vec<RequestRecord> {
-        std::iter::from_fn(|| self.table.poll_record()).collect()
+    fn finished(&mut self) -> Finished {
+        Finished {
+            records: std::iter::from_fn(|| self.table.poll_record()).collect(),
+            sessions: std::iter::from_fn(|| self.table.poll_session()).collect(),
+        }
+    }
+
+    /// Tells the table what changed: whose bodies it may look at from now on,
+    /// and which cgroups are gone. The one place where it learns of either.
+    fn permit(&mut self, permissions: Permissions) {
+        let changed = changes(&self.permitted, &permissions);
+        for (cgroup, change) in changed {
+            tracing::debug!(cgroup = cgroup.0, ?change, "what may be read has changed");
+        }
+        self.permitted = permissions;
     }
 
     /// Runs until no more events come.
     pub async fn run(
         mut self,
         mut events: mpsc::Receiver<Vec<CaptureEvent>>,
+        mut permissions: watch::Receiver<Permissions>,
         inputs: mpsc::Sender<Input>,
-        stats: watch::Sender<Stats>,
+        reports: watch::Sender<ParserReport>,
     ) {
         let mut timer = interval(TIMEOUT_INTERVAL);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut n_ticks = 0_u32;
         loop {
-            let records = tokio::select! {
+            let finished = tokio::select! {
+                Ok(()) = permissions.changed() => {
+                    let newest = permissions.borrow_and_update().clone();
+                    self.permit(newest);
+                    continue;
+                }
                 batch = events.recv() => match batch {
                     Some(batch) => self.handle(&batch),
                     None => break,
@@ -106,7 +169,7 @@ impl Tracker {
                 _ = timer.tick() => {
                     n_ticks = n_ticks.wrapping_add(1);
                     if n_ticks.is_multiple_of(ACTIVE_INTERVAL) {
-                        stats.send_replace(self.stats());
+                        reports.send_replace(self.report());
                         let active = Input::Active(self.table.active().collect());
                         if inputs.send(active).await.is_err() {
                             break;
@@ -115,11 +178,11 @@ impl Tracker {
                     self.handle_timeout(self.now(events.is_empty()))
                 }
             };
-            if !records.is_empty() && inputs.send(Input::Records(records)).await.is_err() {
+            if !finished.is_empty() && inputs.send(Input::Finished(finished)).await.is_err() {
                 break;
             }
         }
-        stats.send_replace(self.stats());
+        reports.send_replace(self.report());
     }
 
     /// The time up to which every event has been seen.
@@ -130,6 +193,48 @@ impl Tracker {
         } else {
             self.newest_event
         }
+    }
+}
+
+/// What the connection table has to be told of a cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    /// Bodies may be looked at, or no longer.
+    Inspect(bool),
+    /// Nothing more comes of it.
+    Gone,
+}
+
+/// What differs between what was told and what holds now.
+fn changes(told: &Permissions, now: &Permissions) -> Vec<(CgroupId, Change)> {
+    let allows = |permissions: &Permissions, cgroup: &CgroupId| {
+        permissions
+            .get(cgroup)
+            .is_some_and(|inspect| !inspect.is_nothing())
+    };
+    let gone = told.keys().filter(|cgroup| !now.contains_key(cgroup));
+    let changed = now
+        .keys()
+        .filter(|cgroup| allows(told, cgroup) != allows(now, cgroup));
+    gone.map(|cgroup| (*cgroup, Change::Gone))
+        .chain(changed.map(|cgroup| (*cgroup, Change::Inspect(allows(now, cgroup)))))
+        .collect()
+}
+
+/// Takes out of a request what may not be read of its container's bodies: the
+/// parser knows one permission for both fields. A model that the path names is
+/// no secret of a body.
+fn restrict(record: &mut RequestRecord, inspect: Inspect) {
+    let Some(inference) = record.inference.as_deref_mut() else {
+        return;
+    };
+    if !inspect.usage {
+        (inference.input_tokens, inference.output_tokens) = (None, None);
+    }
+    if !inspect.model && inspect.usage {
+        inference
+            .model
+            .take_if(|model| !record.path.contains(&**model));
     }
 }
 
@@ -163,6 +268,7 @@ impl Counter {
                 cgroup: CgroupId(0),
                 pid: 0,
                 routes: Vec::new(),
+                inspect: Inspect::default(),
             },
         }
     }
@@ -170,14 +276,25 @@ impl Counter {
     /// Takes what happened; `anchor` tells wall time.
     pub fn handle(&mut self, input: Input, anchor: TimeAnchor) {
         match input {
-            Input::Records(records) => {
-                for record in records {
+            Input::Finished(finished) => {
+                for record in finished.records {
                     self.record(record, anchor);
+                }
+                for session in &finished.sessions {
+                    let container = self.directory.container(session.cgroup);
+                    let container = container.map_or(&self.unknown, |found| found);
+                    self.aggregator.record_session(session, container, anchor);
                 }
             }
             Input::Active(active) => self.aggregator.set_active(active),
             Input::Discovery(event) => self.discovered(event),
         }
+    }
+
+    /// Takes what was counted by watched cgroup, and the bytes that the
+    /// daemon's queues dropped of all of them.
+    pub fn set_accounts(&mut self, reports: &[CgroupReport], bytes_dropped: u64) {
+        self.aggregator.set_accounts(reports, bytes_dropped);
     }
 
     /// Closes the second that is over and gives its rollups.
@@ -211,15 +328,20 @@ impl Counter {
         &self.aggregator
     }
 
-    fn record(&mut self, record: RequestRecord, anchor: TimeAnchor) {
-        match record.completeness {
-            Completeness::Whole => self.n_complete += 1,
-            Completeness::Truncated | Completeness::Gap => self.n_incomplete += 1,
+    fn record(&mut self, mut record: RequestRecord, anchor: TimeAnchor) {
+        match (record.transport, record.completeness) {
+            // An inner hop is a request that was counted before.
+            (Transport::Unix, _) => {}
+            (Transport::Tcp, Completeness::Whole) => self.n_complete += 1,
+            (Transport::Tcp, Completeness::Truncated | Completeness::Gap) => {
+                self.n_incomplete += 1;
+            }
         }
         let container = self
             .directory
             .container(record.cgroup)
             .map_or(&self.unknown, |found| found);
+        restrict(&mut record, container.inspect);
         self.aggregator.record(record, container, anchor);
     }
 
@@ -238,4 +360,105 @@ impl Counter {
 pub async fn next_second() {
     let into = clock::anchor().unix.0 % 1_000_000_000;
     sleep(Duration::from_nanos(1_000_000_000 - into)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use modeltap_core::connection::ConnectionId;
+    use modeltap_core::record::{Inference, Method, Operation, Outcome, Timings};
+
+    use super::*;
+
+    const MODEL: Inspect = Inspect {
+        model: true,
+        usage: false,
+    };
+    const USAGE: Inspect = Inspect {
+        model: false,
+        usage: true,
+    };
+
+    fn permissions<const N: usize>(all: [(u64, Inspect); N]) -> Permissions {
+        let all = all.map(|(cgroup, inspect)| (CgroupId(cgroup), inspect));
+        Arc::new(HashMap::from(all))
+    }
+
+    #[test]
+    fn table_is_told_only_what_changed() {
+        let told = permissions([(1, MODEL), (2, Inspect::default()), (3, USAGE), (4, USAGE)]);
+        let now = permissions([(1, USAGE), (2, MODEL), (3, Inspect::default()), (5, MODEL)]);
+        let mut changed = changes(&told, &now);
+        changed.sort_by_key(|(cgroup, _)| *cgroup);
+        let expected = [
+            (2, Change::Inspect(true)),
+            (3, Change::Inspect(false)),
+            (4, Change::Gone),
+            (5, Change::Inspect(true)),
+        ];
+        assert_eq!(
+            changed,
+            expected.map(|(cgroup, change)| (CgroupId(cgroup), change))
+        );
+        assert!(changes(&now, &now).is_empty());
+    }
+
+    fn restricted(path: &str, inspect: Inspect) -> Inference {
+        let at = MonotonicNs(1);
+        let mut record = RequestRecord {
+            connection: ConnectionId {
+                socket: 1,
+                opened: at,
+            },
+            sequence: 0,
+            cgroup: CgroupId(1),
+            transport: Transport::Tcp,
+            peer: "10.0.0.2:1".parse().unwrap(),
+            local: "10.0.0.1:80".parse().unwrap(),
+            method: Some(Method::Post),
+            path: path.to_owned(),
+            http_minor: 1,
+            status: Some(200),
+            timings: Timings {
+                arrived: None,
+                accepted: None,
+                request_start: at,
+                request_end: None,
+                response_start: None,
+                body_start: None,
+                response_end: None,
+                drained: None,
+                finished: at,
+            },
+            request_body_bytes: 0,
+            response_body_bytes: 0,
+            streamed: false,
+            stream: None,
+            inference: Some(Box::new(Inference {
+                operation: Operation::Chat,
+                model: Some("tiny".to_owned()),
+                input_tokens: Some(3),
+                output_tokens: Some(4),
+            })),
+            outcome: Outcome::Complete,
+            completeness: Completeness::Whole,
+        };
+        restrict(&mut record, inspect);
+        *record.inference.unwrap()
+    }
+
+    #[test]
+    fn field_that_was_not_allowed_is_not_kept() {
+        let of = |path: &str, inspect| {
+            let found = restricted(path, inspect);
+            (found.model.is_some(), found.output_tokens.is_some())
+        };
+        assert_eq!(of("/v1/chat/completions", MODEL.or(USAGE)), (true, true));
+        assert_eq!(of("/v1/chat/completions", MODEL), (true, false));
+        assert_eq!(of("/v1/chat/completions", USAGE), (false, true));
+        assert_eq!(of("/v2/models/tiny/infer", USAGE), (true, true));
+        assert_eq!(
+            of("/v2/models/tiny/infer", Inspect::default()),
+            (true, false)
+        );
+    }
 }

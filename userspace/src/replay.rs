@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::app::{self, ASKS, Counting};
 use crate::config::Config;
-use crate::pipeline::{Input, Tracker};
+use crate::pipeline::{Input, ParserReport, Tracker};
 use crate::telemetry::Telemetry;
 
 /// Time after the last event at which everything that waits for time is over.
@@ -36,14 +36,14 @@ pub async fn run(
     let server = app::bind(config).await?;
     let folder = tempfile::tempdir().context("cannot create a folder for the replay's history")?;
     let (writer, reader) = Store::open(StoreConfig::new(folder.path().join(app::STORE_FILE)))?;
-    let (stats_sender, stats) = watch::channel(modeltap_protocol::Stats::default());
+    let (stats_sender, stats) = watch::channel(ParserReport::default());
     let mut counting = Counting::new(Telemetry::new(stats, reader.clone())).await;
     let (ask_sender, mut asks) = mpsc::channel(ASKS);
     let sources = counting.sources(ask_sender, Some(reader));
 
     let mut tracker = Tracker::new(None);
     let n_entries = feed(entries, &mut tracker, &mut counting, &writer)?;
-    stats_sender.send_replace(tracker.stats());
+    stats_sender.send_replace(tracker.report());
     writer.flush();
     counting.publish().await;
     tracing::info!(n_entries, "the recording is read");
@@ -110,16 +110,16 @@ fn feed(
             Entry::Event(event) => {
                 now = now.max(event.at());
                 writer.append(counting.tick(anchor.unix(now)));
-                let mut records = tracker.handle(std::slice::from_ref(&event));
-                records.extend(tracker.handle_timeout(now));
-                Input::Records(records)
+                let mut finished = tracker.handle(std::slice::from_ref(&event));
+                finished.extend(tracker.handle_timeout(now));
+                Input::Finished(finished)
             }
         };
         counting.handle(input, anchor);
     }
     if let Some(anchor) = anchor {
-        let records = tracker.handle_timeout(now.after(AFTERMATH));
-        counting.handle(Input::Records(records), anchor);
+        let finished = tracker.handle_timeout(now.after(AFTERMATH));
+        counting.handle(Input::Finished(finished), anchor);
         // The second of the last event is over a second later.
         writer.append(counting.tick(anchor.unix(now.after(Duration::from_secs(1)))));
     }

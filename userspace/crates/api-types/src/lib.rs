@@ -164,12 +164,12 @@ pub struct Service {
     /// count (a replay).
     #[serde(default)]
     pub kernel: Option<RequestCounts>,
-    /// The same as the parser saw them, inner hops included: the probes do
-    /// not tell them apart.
+    /// The same as the parser saw them, with requests in progress.
     #[serde(default)]
     pub seen: RequestCounts,
-    /// `kernel - seen`; `null` where the probes do not count. Requests and
-    /// responses under way make it positive for a moment.
+    /// `kernel - seen`; `null` where the probes do not count. Responses under
+    /// way make it positive for a moment. Negative where requests were
+    /// pipelined: the probes count one a call.
     #[serde(default)]
     pub difference: Option<CountsDifference>,
     /// Bytes that its sockets moved by ways the kernel is too old to show

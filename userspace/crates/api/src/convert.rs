@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use modeltap_api_types as wire;
+use modeltap_core::accounting::{CaptureAccount, RequestCounts};
+use modeltap_core::connection::Transport;
 use modeltap_core::container::DockerState;
-use modeltap_core::record::Method;
+use modeltap_core::record::{Completeness, Method, RequestRecord, StreamFigures};
 use modeltap_metrics::{
-    FinishedRequest, LiveSnapshot, RouteSnapshot, SecondFigures, ServiceSnapshot, WindowFigures,
+    FinishedRequest, InnerSnapshot, LiveSnapshot, RouteSnapshot, SecondFigures, ServiceSnapshot,
+    SessionSnapshot, StreamWindow, TimeParts, WindowFigures,
 };
 
 use modeltap_store::{Metric, Query, QueryResult, Stat};
@@ -27,8 +30,8 @@ pub enum Totals {
     Omitted,
 }
 
-/// The daemon's state.
-pub fn status(state: &DaemonState) -> wire::Status {
+/// The daemon's state, with the accounts of `services`.
+pub fn status(state: &DaemonState, services: &[ServiceSnapshot]) -> wire::Status {
     let counts = &state.accounting;
     let (docker, reason) = match &state.docker {
         DockerState::Connecting => (wire::DockerState::Connecting, None),
@@ -83,7 +86,7 @@ pub fn status(state: &DaemonState) -> wire::Status {
             cpu_cores: state.cpu_cores,
             memory_bytes: state.memory_bytes,
         },
-        ..wire::Status::default()
+        services: services.iter().map(accounting).collect(),
     }
 }
 
@@ -108,11 +111,14 @@ pub fn service(service: &ServiceSnapshot, totals: Totals) -> wire::Service {
         containers: service
             .containers
             .iter()
-            .map(|container| wire::ServiceContainer {
+            .zip(&service.by_container)
+            .map(|(container, alone)| wire::ServiceContainer {
                 id: container.id.short().to_owned(),
                 name: container.name.clone(),
                 image: container.image.clone(),
-                ..wire::ServiceContainer::default()
+                window: figures(&alone.window),
+                unseen_bytes: alone.unseen_bytes,
+                inspect: container.inspect.words().map(str::to_owned).collect(),
             })
             .collect(),
         health: health(&service.window),
@@ -134,7 +140,13 @@ pub fn service(service: &ServiceSnapshot, totals: Totals) -> wire::Service {
         sparkline: service.sparkline.clone(),
         last_request_unix_ms: service.last_request.map(|at| at.millis()),
         n_active: service.n_active,
-        ..wire::Service::default()
+        inner: service.inner.as_ref().map(inner),
+        sessions: service.sessions.as_ref().map(sessions),
+        capture: service.capture.as_ref().map(capture),
+        kernel: service.kernel.as_ref().map(counts),
+        seen: counts(&service.seen),
+        difference: difference(service),
+        unseen_bytes: service.unseen_bytes,
     }
 }
 
@@ -151,7 +163,7 @@ pub fn routes(live: &LiveSnapshot, service: &ServiceSnapshot) -> wire::Routes {
 /// The body of a live message, with every service.
 pub fn live(live: &LiveSnapshot, daemon: &DaemonState) -> wire::Live {
     wire::Live {
-        status: status(daemon),
+        status: status(daemon, &[]),
         services: live
             .services
             .iter()
@@ -223,7 +235,142 @@ pub fn request(finished: &FinishedRequest) -> wire::Request {
         stream: seconds(timings.stream()),
         request_body_bytes: record.request_body_bytes,
         response_body_bytes: record.response_body_bytes,
+        arrived_unix_ms: finished.arrived.map(|at| at.millis()),
+        arrived_monotonic_ns: timings.arrived.map(|at| at.0),
+        felt: seconds(timings.felt()),
+        read: seconds(timings.read()),
+        app: seconds(timings.app()),
+        drain: seconds(timings.drain()),
+        transport: transport(record.transport).to_owned(),
+        ..streamed(record)
+    }
+}
+
+/// The name of a transport, as in [`Request::transport`](wire::Request).
+pub fn transport(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Tcp => "tcp",
+        Transport::Unix => "unix",
+    }
+}
+
+/// A request's stream and inference, and nothing else of it.
+fn streamed(record: &RequestRecord) -> wire::Request {
+    let stream = record.stream.as_deref();
+    let inference = record.inference.as_deref();
+    let first_chunk = |stream: &StreamFigures| {
+        let first = stream.first_chunk?;
+        Some(first.since(record.timings.request_end?))
+    };
+    wire::Request {
+        stream_format: stream.map(|stream| stream.format.as_str().to_owned()),
+        n_chunks: stream.map(|stream| stream.n_chunks),
+        first_chunk: seconds(stream.and_then(first_chunk)),
+        chunk_interval: stream.and_then(intervals),
+        chunk_pace: stream.and_then(pace),
+        n_stalls: stream.map(|stream| stream.n_stalls),
+        after_abort: seconds(stream.and_then(|stream| stream.after_abort)),
+        operation: inference.map(|found| found.operation.as_str().to_owned()),
+        model: inference.and_then(|found| found.model.clone()),
+        input_tokens: inference.and_then(|found| found.input_tokens),
+        output_tokens: inference.and_then(|found| found.output_tokens),
         ..wire::Request::default()
+    }
+}
+
+fn intervals(stream: &StreamFigures) -> Option<wire::IntervalFigures> {
+    // The middle of the last bucket may lie above the longest interval.
+    let quantile = |q| {
+        let at = stream.intervals.quantile(q)?;
+        Some(at.min(stream.longest_interval).as_secs_f64())
+    };
+    Some(wire::IntervalFigures {
+        p50: quantile(0.5)?,
+        p95: quantile(0.95)?,
+        p99: quantile(0.99)?,
+        max: stream.longest_interval.as_secs_f64(),
+    })
+}
+
+/// Content chunks a second between the first and the last, where all of them
+/// were seen.
+fn pace(stream: &StreamFigures) -> Option<f64> {
+    if stream.completeness != Completeness::Whole {
+        return None;
+    }
+    let time = stream.last_chunk?.since(stream.first_chunk?);
+    let n_intervals = stream.n_chunks.checked_sub(1)?;
+    (!time.is_zero()).then(|| n_intervals as f64 / time.as_secs_f64())
+}
+
+fn accounting(service: &ServiceSnapshot) -> wire::ServiceAccounting {
+    wire::ServiceAccounting {
+        service: service.name.to_string(),
+        capture: service.capture.as_ref().map(capture),
+        kernel: service.kernel.as_ref().map(counts),
+        seen: counts(&service.seen),
+        difference: difference(service),
+        unseen_bytes: service.unseen_bytes,
+    }
+}
+
+fn capture(account: &CaptureAccount) -> wire::ServiceCapture {
+    wire::ServiceCapture {
+        events_submitted: account.events_submitted,
+        events_lost: account.events_lost,
+        bytes_observed: account.bytes_observed,
+        bytes_parsed: account.bytes_parsed,
+        bytes_skipped: account.bytes_skipped,
+        bytes_truncated: account.bytes_truncated,
+        bytes_lost: account.bytes_lost,
+        bytes_dropped: account.bytes_dropped,
+        bytes_pending: account.bytes_pending,
+    }
+}
+
+fn counts(counts: &RequestCounts) -> wire::RequestCounts {
+    wire::RequestCounts {
+        requests: counts.n_requests,
+        responses: counts.n_responses,
+    }
+}
+
+fn difference(service: &ServiceSnapshot) -> Option<wire::CountsDifference> {
+    let (kernel, seen) = (service.kernel.as_ref()?, &service.seen);
+    let less = |a: u64, b: u64| {
+        i64::try_from(i128::from(a) - i128::from(b)).unwrap_or(if a > b {
+            i64::MAX
+        } else {
+            i64::MIN
+        })
+    };
+    Some(wire::CountsDifference {
+        requests: less(kernel.n_requests, seen.n_requests),
+        responses: std::array::from_fn(|at| less(kernel.n_responses[at], seen.n_responses[at])),
+    })
+}
+
+fn inner(inner: &InnerSnapshot) -> wire::Inner {
+    wire::Inner {
+        n_requests: inner.by_status_class.iter().sum(),
+        by_status_class: inner.by_status_class,
+        window: figures(&inner.window),
+    }
+}
+
+fn sessions(sessions: &SessionSnapshot) -> wire::Sessions {
+    wire::Sessions {
+        // The connection table does not tell how many are open.
+        n_active: None,
+        n_sessions: sessions.n_sessions,
+        duration_p50: seconds(sessions.duration_p50),
+        duration_p95: seconds(sessions.duration_p95),
+        duration_max: seconds(sessions.duration_max),
+        messages_read: sessions.n_messages_read,
+        messages_written: sessions.n_messages_written,
+        message_rate: sessions.message_rate,
+        bytes_read: sessions.bytes_read,
+        bytes_written: sessions.bytes_written,
     }
 }
 
@@ -233,6 +380,11 @@ fn metric(metric: Metric) -> &'static str {
         Metric::Errors => "errors",
         Metric::Duration => "duration",
         Metric::TimeToFirstByte => "ttfb",
+        Metric::Measure(measure) => measure.as_str(),
+        Metric::Chunks => "chunks",
+        Metric::Stalls => "stalls",
+        Metric::InputTokens => "input_tokens",
+        Metric::OutputTokens => "output_tokens",
     }
 }
 
@@ -286,7 +438,43 @@ fn figures(figures: &WindowFigures) -> wire::WindowFigures {
         max: seconds(figures.max),
         ttfb_p50: seconds(figures.ttfb_p50),
         ttfb_p95: seconds(figures.ttfb_p95),
-        ..wire::WindowFigures::default()
+        felt_p50: seconds(figures.felt_p50),
+        felt_p95: seconds(figures.felt_p95),
+        queue_p50: seconds(figures.queue_p50),
+        queue_p95: seconds(figures.queue_p95),
+        parts: figures.parts.as_ref().map(parts),
+        streams: figures.streams.as_ref().map(streams),
+    }
+}
+
+fn parts(parts: &TimeParts) -> wire::TimeParts {
+    wire::TimeParts {
+        n_requests: parts.n_requests,
+        n_queue: parts.n_queue,
+        queue: seconds(parts.queue),
+        read: parts.read.as_secs_f64(),
+        app: parts.app.as_secs_f64(),
+        stream: parts.stream.as_secs_f64(),
+        drain: parts.drain.as_secs_f64(),
+    }
+}
+
+fn streams(streams: &StreamWindow) -> wire::StreamFigures {
+    wire::StreamFigures {
+        n_streams: streams.n_streams,
+        n_aborted: streams.n_aborted,
+        n_chunks: streams.n_chunks,
+        n_stalls: streams.n_stalls,
+        chunk_rate: streams.chunk_rate,
+        chunk_pace: streams.chunk_pace,
+        first_chunk_p50: seconds(streams.first_chunk_p50),
+        first_chunk_p95: seconds(streams.first_chunk_p95),
+        chunk_interval_p50: seconds(streams.chunk_interval_p50),
+        chunk_interval_p95: seconds(streams.chunk_interval_p95),
+        chunk_interval_p99: seconds(streams.chunk_interval_p99),
+        after_abort: streams.after_abort.as_secs_f64(),
+        input_tokens: streams.tokens.input,
+        output_tokens: streams.tokens.output,
     }
 }
 
@@ -310,3 +498,6 @@ fn seconds(duration: Option<Duration>) -> Option<f64> {
 fn window_seconds(live: &LiveSnapshot) -> u32 {
     u32::try_from(live.window.as_secs()).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,12 +4,15 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use modeltap_core::connection::Transport;
+use modeltap_core::measure::Measure;
 use modeltap_core::record::{Method, Outcome};
 use modeltap_core::time::UnixNs;
 use modeltap_metrics::FinishedRequest;
 use modeltap_store::{GroupBy, MAX_STEPS, Metric, Query, Stat};
 use serde::Deserialize;
 
+use crate::convert;
 use crate::error::ApiError;
 
 /// Most requests that `/requests` gives.
@@ -20,6 +23,10 @@ const DEFAULT_REQUESTS: usize = 100;
 const DEFAULT_RANGE_MS: u64 = 60 * 60 * 1_000;
 /// Steps of `/query` if no `step` is given: as many as a chart shows.
 const DEFAULT_STEPS: u64 = 240;
+/// What `/query` can tell of.
+const METRICS: &str = "requests, errors, duration, ttfb, felt, queue, read, app, stream, drain, \
+                       first_chunk, chunk_interval, chunks, stalls, input_tokens or \
+                       output_tokens";
 
 /// Parameters of `/requests`, as they came.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -30,6 +37,7 @@ pub(crate) struct RequestParameters {
     route: Option<String>,
     status: Option<String>,
     outcome: Option<String>,
+    transport: Option<String>,
     min_duration: Option<String>,
     from: Option<String>,
     to: Option<String>,
@@ -47,6 +55,9 @@ pub struct RequestFilter {
     min_duration: Duration,
     from: UnixNs,
     to: UnixNs,
+    /// Over what the requests came: one kind at a time, for an inner hop is
+    /// the same request told again.
+    pub transport: Transport,
     /// Most requests given.
     pub limit: usize,
 }
@@ -93,6 +104,10 @@ impl TryFrom<RequestParameters> for RequestFilter {
                 .map(|text| time("to", text))
                 .transpose()?
                 .map_or(UnixNs(u64::MAX), from_millis),
+            transport: parameters
+                .transport
+                .as_deref()
+                .map_or(Ok(Transport::Tcp), transport)?,
             limit,
         })
     }
@@ -147,9 +162,16 @@ impl QueryParameters {
             Some("errors") => Metric::Errors,
             Some("duration") => Metric::Duration,
             Some("ttfb") => Metric::TimeToFirstByte,
-            Some(other) => return Err(bad("metric", other, "requests, errors, duration or ttfb")),
+            Some("chunks") => Metric::Chunks,
+            Some("stalls") => Metric::Stalls,
+            Some("input_tokens") => Metric::InputTokens,
+            Some("output_tokens") => Metric::OutputTokens,
+            Some(other) => match Measure::parse(other) {
+                Some(measure) => Metric::Measure(measure),
+                None => return Err(bad("metric", other, METRICS)),
+            },
         };
-        let is_count = matches!(metric, Metric::Requests | Metric::Errors);
+        let is_count = metric.is_count();
         let stat = match self.stat.as_deref() {
             None if is_count => Stat::Rate,
             None => Stat::Quantile(0.95),
@@ -175,7 +197,15 @@ impl QueryParameters {
             return Err(bad(
                 "stat",
                 &given,
-                "rate or count, which requests and errors have",
+                "rate or count, which what is counted has",
+            ));
+        }
+        if !is_count && matches!(stat, Stat::Rate | Stat::Count) {
+            let given = self.stat.unwrap_or_default();
+            return Err(bad(
+                "stat",
+                &given,
+                "p50 to p999, max or avg, which times have",
             ));
         }
         let to = self
@@ -271,6 +301,13 @@ fn outcome(text: &str) -> Result<Outcome, ApiError> {
     })
 }
 
+fn transport(text: &str) -> Result<Transport, ApiError> {
+    [Transport::Tcp, Transport::Unix]
+        .into_iter()
+        .find(|known| convert::transport(*known) == text)
+        .ok_or_else(|| bad("transport", text, "tcp or unix"))
+}
+
 /// Unix milliseconds, or RFC 3339.
 fn time(name: &str, text: &str) -> Result<u64, ApiError> {
     if let Ok(millis) = text.parse() {
@@ -356,6 +393,51 @@ mod tests {
         };
         let error = parameters.parse(86_400_000).unwrap_err().to_string();
         assert!(error.contains("at least 44s"), "{error}");
+    }
+
+    #[test]
+    fn every_metric_is_asked_for_by_its_name() {
+        let parse = |metric: &str, stat: Option<&str>| {
+            QueryParameters {
+                metric: Some(metric.to_owned()),
+                stat: stat.map(str::to_owned),
+                ..QueryParameters::default()
+            }
+            .parse(NOW_MS)
+        };
+        let names = METRICS.replace(" or", ",");
+        for name in names
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+        {
+            let query = parse(name, None).unwrap();
+            let (right, wrong) = if query.metric.is_count() {
+                ("count", "p95")
+            } else {
+                ("p999", "rate")
+            };
+            assert!(parse(name, Some(right)).is_ok(), "{name} {right}");
+            assert!(parse(name, Some(wrong)).is_err(), "{name} {wrong}");
+        }
+        for measure in Measure::ALL {
+            assert!(METRICS.contains(measure.as_str()), "{measure:?}");
+        }
+        let error = parse("latency", None).unwrap_err().to_string();
+        assert!(error.contains("felt"), "{error}");
+    }
+
+    #[test]
+    fn inner_hops_are_given_only_if_asked_for() {
+        let parse = |transport: Option<&str>| {
+            RequestFilter::try_from(RequestParameters {
+                transport: transport.map(str::to_owned),
+                ..RequestParameters::default()
+            })
+        };
+        assert_eq!(parse(None).unwrap().transport, Transport::Tcp);
+        assert_eq!(parse(Some("unix")).unwrap().transport, Transport::Unix);
+        assert!(parse(Some("udp")).is_err());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use modeltap_api_types as wire;
+use modeltap_core::connection::Transport;
 use modeltap_metrics::FinishedRequest;
 use tokio::sync::oneshot;
 
@@ -49,7 +50,8 @@ pub async fn metrics(State(sources): State<Sources>) -> Result<Response, ApiErro
 
 /// The daemon's state.
 pub async fn status(State(sources): State<Sources>) -> Json<wire::Status> {
-    Json(convert::status(&sources.daemon.borrow()))
+    let live = sources.live.borrow().clone();
+    Json(convert::status(&sources.daemon.borrow(), &live.services))
 }
 
 /// Every service over the live window.
@@ -85,8 +87,11 @@ pub async fn requests(
 ) -> Result<Response, ApiError> {
     let Query(parameters) = parameters.map_err(|error| ApiError::BadRequest(error.body_text()))?;
     let filter = RequestFilter::try_from(parameters)?;
-    let requests: Vec<wire::Request> = recent(&sources)
-        .await?
+    let found = match filter.transport {
+        Transport::Tcp => recent(&sources).await?,
+        Transport::Unix => ask(&sources, Ask::RecentInner).await?,
+    };
+    let requests: Vec<wire::Request> = found
         .iter()
         .filter(|request| filter.admits(request))
         .take(filter.limit)

@@ -1,6 +1,7 @@
 //! What the API is given to show.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use modeltap_core::accounting::CaptureAccounting;
 use modeltap_core::container::DockerState;
@@ -32,6 +33,8 @@ pub struct DaemonState {
     pub n_containers: u32,
     /// Running containers that a label leaves out.
     pub n_excluded: u32,
+    /// Own processor time, user and system.
+    pub cpu: Duration,
     /// Own share of one core over the last seconds.
     pub cpu_cores: f64,
     /// Own resident memory in bytes.
@@ -43,6 +46,8 @@ pub struct DaemonState {
 pub enum Ask {
     /// The requests that finished last, newest first.
     Recent(oneshot::Sender<Vec<Arc<FinishedRequest>>>),
+    /// The requests over UNIX sockets that finished last, newest first.
+    RecentInner(oneshot::Sender<Vec<Arc<FinishedRequest>>>),
     /// Prometheus' text of everything.
     Metrics(oneshot::Sender<String>),
 }

@@ -14,6 +14,9 @@ use crate::error::ApiError;
 struct Page;
 
 const INDEX: &str = "index.html";
+/// What browsers ask for whatever the page says, and what they get.
+const ICON_ASKED: &str = "favicon.ico";
+const ICON: &str = "static/icon.svg";
 
 /// Serves a file of the page. Paths that name none are the page's own routes,
 /// so that a reload shows the same view.
@@ -22,6 +25,7 @@ pub async fn serve(request: Request) -> Response {
     if path.starts_with("api/") {
         return ApiError::NotFound(format!("there is no /{path}")).into_response();
     }
+    let path = if path == ICON_ASKED { ICON } else { path };
     if let Some(response) = file(path, request.headers()) {
         return response;
     }

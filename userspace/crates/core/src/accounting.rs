@@ -83,3 +83,64 @@ pub struct ParserCounts {
     /// Of them: in heads that are not whole yet.
     pub bytes_buffered: u64,
 }
+
+/// Events and bytes of one container or service by their fate, merged from
+/// what the probes and the parser counted.
+///
+/// Invariant: `bytes_observed = bytes_parsed + bytes_skipped +
+/// bytes_truncated + bytes_lost + bytes_dropped + bytes_pending`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CaptureAccount {
+    /// Events placed in the ring.
+    pub events_submitted: u64,
+    /// Events for which the ring had no room.
+    pub events_lost: u64,
+    /// Bytes moved.
+    pub bytes_observed: u64,
+    /// Understood as part of a message, or waiting for the rest of a head.
+    pub bytes_parsed: u64,
+    /// Not part of any message that could be understood.
+    pub bytes_skipped: u64,
+    /// Needed for framing but not captured.
+    pub bytes_truncated: u64,
+    /// In events that the ring had no room for.
+    pub bytes_lost: u64,
+    /// In events that never reached the parser.
+    pub bytes_dropped: u64,
+    /// In events on their way to the parser.
+    pub bytes_pending: u64,
+}
+
+impl CaptureAccount {
+    /// Adds everything of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        self.events_submitted += other.events_submitted;
+        self.events_lost += other.events_lost;
+        self.bytes_observed += other.bytes_observed;
+        self.bytes_parsed += other.bytes_parsed;
+        self.bytes_skipped += other.bytes_skipped;
+        self.bytes_truncated += other.bytes_truncated;
+        self.bytes_lost += other.bytes_lost;
+        self.bytes_dropped += other.bytes_dropped;
+        self.bytes_pending += other.bytes_pending;
+    }
+}
+
+/// Requests and responses that began, by whoever counted them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestCounts {
+    /// Requests.
+    pub n_requests: u64,
+    /// Final responses by status class, `1xx` (101 alone) to `5xx`.
+    pub n_responses: [u64; 5],
+}
+
+impl RequestCounts {
+    /// Adds everything of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        self.n_requests += other.n_requests;
+        for (count, more) in self.n_responses.iter_mut().zip(other.n_responses) {
+            *count += more;
+        }
+    }
+}

@@ -38,6 +38,57 @@ pub struct Container {
     pub pid: u32,
     /// Route templates named by the label `modeltap.routes`.
     pub routes: Vec<String>,
+    /// What the label `modeltap.inspect` allows to be read of bodies.
+    pub inspect: Inspect,
+}
+
+/// What may be read of bodies, beside their framing: nothing unless the
+/// container's owner or the operator says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inspect {
+    /// The field `model` of a request to an inference endpoint.
+    pub model: bool,
+    /// The token counts of the frame that tells usage.
+    pub usage: bool,
+}
+
+impl Inspect {
+    /// Whether nothing may be read.
+    #[must_use]
+    pub fn is_nothing(self) -> bool {
+        self == Self::default()
+    }
+
+    /// What either allows.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            model: self.model || other.model,
+            usage: self.usage || other.usage,
+        }
+    }
+
+    /// Reads `model,usage`, either of them or nothing.
+    ///
+    /// # Errors
+    /// The word that is none of them.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut inspect = Self::default();
+        for word in text.split(',').map(str::trim).filter(|w| !w.is_empty()) {
+            match word {
+                "model" => inspect.model = true,
+                "usage" => inspect.usage = true,
+                other => return Err(other.to_owned()),
+            }
+        }
+        Ok(inspect)
+    }
+
+    /// The words that [`parse`](Self::parse) reads.
+    pub fn words(self) -> impl Iterator<Item = &'static str> {
+        let words = [self.model.then_some("model"), self.usage.then_some("usage")];
+        words.into_iter().flatten()
+    }
 }
 
 /// Where the connection to Docker stands.
@@ -52,4 +103,21 @@ pub enum DockerState {
         /// The error in one line.
         reason: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inspection_is_what_the_words_say_and_nothing_without() {
+        let both = Inspect {
+            model: true,
+            usage: true,
+        };
+        assert_eq!(Inspect::parse(" usage , model,"), Ok(both));
+        assert_eq!(both.words().collect::<Vec<_>>(), ["model", "usage"]);
+        assert_eq!(Inspect::parse(""), Ok(Inspect::default()));
+        assert_eq!(Inspect::parse("model,body"), Err("body".to_owned()));
+    }
 }

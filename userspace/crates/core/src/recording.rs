@@ -25,7 +25,7 @@ use crate::connection::{
     Arrived, CaptureEvent, CgroupId, CloseCause, ConnectionClosed, ConnectionId, ConnectionOpened,
     Data, Direction, Drained, Origin, Transport,
 };
-use crate::container::{Container, ContainerId, ServiceName};
+use crate::container::{Container, ContainerId, Inspect, ServiceName};
 use crate::time::{MonotonicNs, TimeAnchor, UnixNs};
 
 const MAGIC: &[u8; 4] = b"MTAP";
@@ -379,6 +379,8 @@ fn container(fields: &mut Fields<'_>) -> Result<Container, ReadError> {
             .filter(|route| !route.is_empty())
             .map(str::to_owned)
             .collect(),
+        // A recording holds no bodies that could be inspected.
+        inspect: Inspect::default(),
     })
 }
 
@@ -484,6 +486,7 @@ mod tests {
                 cgroup: CgroupId(5),
                 pid: 42,
                 routes: vec!["/items/{id}".to_owned(), "/v2/{model}".to_owned()],
+                inspect: Inspect::default(),
             }),
             Entry::Event(CaptureEvent::Opened(ConnectionOpened {
                 id,

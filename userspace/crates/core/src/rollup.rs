@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::histogram::DurationHistogram;
+use crate::measure::{Measure, Measures, PartSums, StreamSums, TokenSums};
 use crate::record::{Method, Outcome};
 use crate::time::UnixNs;
 
@@ -55,10 +56,37 @@ pub struct Figures {
     pub request_body_bytes: u64,
     /// Sum of response body sizes, in bytes.
     pub response_body_bytes: u64,
-    /// Durations (`http.server.request.duration`).
+    /// Durations (`http.server.request.duration`); of requests whose end was
+    /// lost there is none.
     pub duration: DurationHistogram,
     /// Last byte of the request to first byte of the response.
     pub time_to_first_byte: DurationHistogram,
+    /// What else was measured; `None` where nothing was, which takes no room.
+    pub detail: Option<Box<Detail>>,
+}
+
+/// What is measured of requests beside durations and times to first byte.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Detail {
+    /// The histograms.
+    pub measures: Measures,
+    /// Where the time went; for the live view, history tells it from the
+    /// histograms.
+    pub parts: PartSums,
+    /// Responses that streamed. History keeps its counts of chunks and stalls.
+    pub streams: StreamSums,
+    /// Tokens told of.
+    pub tokens: TokenSums,
+}
+
+impl Detail {
+    /// Adds everything of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        self.measures.merge(&other.measures);
+        self.parts.merge(&other.parts);
+        self.streams.merge(&other.streams);
+        self.tokens.merge(&other.tokens);
+    }
 }
 
 impl Figures {
@@ -77,11 +105,15 @@ impl Figures {
             .saturating_add(other.response_body_bytes);
         self.duration.merge(&other.duration);
         self.time_to_first_byte.merge(&other.time_to_first_byte);
+        if let Some(more) = &other.detail {
+            self.detail.get_or_insert_default().merge(more);
+        }
     }
 
-    /// Mean duration; `None` without requests.
+    /// The histogram of a measure; `None` where there is none.
     #[must_use]
-    pub fn duration_avg(&self) -> Option<Duration> {
-        (self.n_requests > 0).then(|| Duration::from_nanos(self.duration_sum_ns / self.n_requests))
+    pub fn measure(&self, measure: Measure) -> Option<&DurationHistogram> {
+        let detail = self.detail.as_ref()?;
+        Some(&detail.measures[measure]).filter(|histogram| !histogram.is_empty())
     }
 }

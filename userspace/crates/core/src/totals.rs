@@ -3,7 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::accounting::{CaptureAccount, RequestCounts};
+use crate::measure::{Measure, StreamSums, TokenSums};
+use crate::record::{Operation, Outcome};
 use crate::rollup::SeriesKey;
+use crate::time_buckets::TimeBuckets;
 
 /// Upper bounds, inclusive, of the buckets of `http.server.request.duration`
 /// in the semantic conventions, in nanoseconds.
@@ -138,8 +142,104 @@ pub struct SeriesTotals {
     pub counters: Counters,
 }
 
-/// One container with what is counted of it as a whole.
+/// What one route of one container counted since the daemon's start, whatever
+/// its methods and statuses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteCounters {
+    /// Only what was ever measured takes room.
+    measures: [Option<Box<TimeBuckets>>; Measure::COUNT],
+    /// Responses that streamed.
+    pub streams: StreamSums,
+}
+
+impl RouteCounters {
+    /// The times of a measure; `None` where it was never measured.
+    #[must_use]
+    pub fn measure(&self, measure: Measure) -> Option<&TimeBuckets> {
+        self.measures[measure as usize].as_deref()
+    }
+
+    /// The times of a measure, to count more.
+    pub fn measure_mut(&mut self, measure: Measure) -> &mut TimeBuckets {
+        self.measures[measure as usize]
+            .get_or_insert_with(|| Box::new(TimeBuckets::of_measure(measure)))
+    }
+
+    /// Adds everything of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        for measure in Measure::ALL {
+            if let Some(more) = other.measure(measure) {
+                self.measure_mut(measure).merge(more);
+            }
+        }
+        self.streams.merge(&other.streams);
+    }
+}
+
+/// One route of one container with its counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteTotals {
+    /// The service.
+    pub service: Arc<str>,
+    /// The container's name.
+    pub container: Arc<str>,
+    /// The route template, or `_other`.
+    pub route: Arc<str>,
+    /// Its counts.
+    pub counters: RouteCounters,
+}
+
+/// What requests to an inference endpoint counted since the daemon's start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InferenceCounters {
+    /// `gen_ai.server.request.duration`.
+    pub duration: TimeBuckets,
+    /// `gen_ai.server.time_to_first_token`; only where it truly is one.
+    pub first_token: Option<TimeBuckets>,
+    /// Tokens told of.
+    pub tokens: TokenSums,
+}
+
+/// Requests to inference endpoints of one container, operation, model and
+/// error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InferenceTotals {
+    /// The service.
+    pub service: Arc<str>,
+    /// The container's name.
+    pub container: Arc<str>,
+    /// What the endpoint does.
+    pub operation: Operation,
+    /// The model, `_unknown`, or `_other` beyond the limit of models.
+    pub model: Arc<str>,
+    /// [`error_type`], or `_OTHER` beyond the limit; empty without an error.
+    pub error_type: Arc<str>,
+    /// Its counts.
+    pub counters: InferenceCounters,
+}
+
+/// Requests over UNIX sockets of one container since the daemon's start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InnerTotals {
+    /// By status class: `1xx` to `5xx`, then those without a status.
+    pub by_status_class: [u64; 6],
+    /// Their durations.
+    pub duration: TimeBuckets,
+}
+
+/// Upgraded connections of one container since the daemon's start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionTotals {
+    /// Their durations: of each that ended one.
+    pub duration: TimeBuckets,
+    /// Messages the server read, of sessions whose messages were followed.
+    pub n_messages_read: u64,
+    /// Messages the server wrote, of the same.
+    pub n_messages_written: u64,
+}
+
+/// One container with what is counted of it as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContainerTotals {
     /// The service.
     pub service: Arc<str>,
@@ -147,8 +247,16 @@ pub struct ContainerTotals {
     pub container: Arc<str>,
     /// Requests in progress.
     pub n_active: u64,
-    /// Accept to first byte of the request read, first requests only.
-    pub queue: DurationBuckets,
+    /// Requests over UNIX sockets, if there were any.
+    pub inner: Option<InnerTotals>,
+    /// Upgraded connections, if there were any.
+    pub sessions: Option<SessionTotals>,
+    /// Events and bytes, once something was told of them.
+    pub capture: Option<CaptureAccount>,
+    /// Requests and responses that the probes counted themselves.
+    pub kernel: Option<RequestCounts>,
+    /// Bytes moved by ways the kernel is too old to show, where that is known.
+    pub unseen_bytes: Option<u64>,
 }
 
 /// Everything counted since the daemon's start, of series and containers that
@@ -157,8 +265,25 @@ pub struct ContainerTotals {
 pub struct Totals {
     /// The series, in no order.
     pub series: Vec<SeriesTotals>,
+    /// Routes by container, in no order.
+    pub routes: Vec<RouteTotals>,
+    /// Inference, in no order.
+    pub inference: Vec<InferenceTotals>,
     /// The containers, in no order.
     pub containers: Vec<ContainerTotals>,
+}
+
+/// `error.type`: the status where it is a server error, else how the exchange
+/// failed, else nothing.
+#[must_use]
+pub fn error_type(status: Option<u16>, outcome: Outcome) -> String {
+    match (status, outcome) {
+        (Some(status), _) if status >= 500 => status.to_string(),
+        (_, outcome @ (Outcome::ServerAborted | Outcome::Unanswered)) => {
+            outcome.as_str().to_owned()
+        }
+        _ => String::new(),
+    }
 }
 
 #[cfg(test)]

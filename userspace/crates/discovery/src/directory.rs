@@ -88,7 +88,7 @@ impl Directory {
 
 #[cfg(test)]
 mod tests {
-    use modeltap_core::container::ServiceName;
+    use modeltap_core::container::{Inspect, ServiceName};
 
     use super::*;
 
@@ -102,6 +102,7 @@ mod tests {
             cgroup: CgroupId(cgroup),
             pid: 1,
             routes: Vec::new(),
+            inspect: Inspect::default(),
         }
     }
 

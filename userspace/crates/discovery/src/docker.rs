@@ -404,6 +404,7 @@ fn container(
         cgroup: cgroup.id,
         pid,
         routes: labels.routes,
+        inspect: labels.inspect,
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use modeltap_core::container::ServiceName;
+use modeltap_core::container::{Inspect, ServiceName};
 
 const ENABLE: &str = "modeltap.enable";
 const SERVICE: &str = "modeltap.service";
 const ROUTES: &str = "modeltap.routes";
+const INSPECT: &str = "modeltap.inspect";
 const COMPOSE_PROJECT: &str = "com.docker.compose.project";
 const COMPOSE_SERVICE: &str = "com.docker.compose.service";
 
@@ -29,6 +30,9 @@ pub struct Labels {
     pub project: Option<String>,
     /// Route templates of `modeltap.routes`.
     pub routes: Vec<String>,
+    /// What `modeltap.inspect` allows; nothing where a word of it is unknown,
+    /// for it is a permission.
+    pub inspect: Inspect,
 }
 
 impl Labels {
@@ -47,6 +51,10 @@ impl Labels {
             routes: labels
                 .get(ROUTES)
                 .map(|value| routes(value))
+                .unwrap_or_default(),
+            inspect: labels
+                .get(INSPECT)
+                .and_then(|value| Inspect::parse(value).ok())
                 .unwrap_or_default(),
         }
     }
@@ -128,6 +136,16 @@ mod tests {
         for yes in ["true", "", "1", "falsehood"] {
             assert!(read("c", &[(ENABLE, yes)]).enabled, "{yes:?}");
         }
+    }
+
+    #[test]
+    fn bodies_are_inspected_only_as_far_as_the_label_says() {
+        let inspect = |value: &str| read("c", &[(INSPECT, value)]).inspect;
+        let (model, usage) = (true, true);
+        assert_eq!(inspect("model,usage"), Inspect { model, usage });
+        assert_eq!(inspect("usage").words().collect::<Vec<_>>(), ["usage"]);
+        assert!(inspect("model,everything").is_nothing());
+        assert!(read("c", &[]).inspect.is_nothing());
     }
 
     #[test]

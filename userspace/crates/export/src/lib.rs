@@ -8,15 +8,19 @@
 //! in it, and the order of everything depends only on names.
 #![forbid(unsafe_code)]
 
+mod containers;
+mod routes;
 mod text;
 
 use std::collections::BTreeMap;
 
 use modeltap_core::accounting::CaptureAccounting;
-use modeltap_core::record::{Method, Outcome};
+use modeltap_core::record::Method;
 use modeltap_core::rollup::SeriesKey;
+use modeltap_core::time_buckets::TimeBuckets;
 use modeltap_core::totals::{
     Counters, DURATION_BOUNDS_NS, DurationBuckets, SIZE_BOUNDS_BYTES, SizeBuckets, Totals,
+    error_type,
 };
 
 use crate::text::{Kind, Text};
@@ -43,6 +47,10 @@ pub struct Own<'a> {
     pub rollups_written: u64,
     /// Rollups that could not be queued or written.
     pub rollups_dropped: u64,
+    /// Attempts to write history that failed.
+    pub write_failures: u64,
+    /// Processor time used, user and system, in seconds.
+    pub cpu_seconds: f64,
     /// Resident memory in bytes.
     pub resident_bytes: u64,
     /// Watched connections open now.
@@ -58,7 +66,9 @@ pub struct Own<'a> {
 pub fn render(exposition: &Exposition<'_>) -> String {
     let mut text = Text::default();
     requests(&mut text, exposition.totals);
-    containers(&mut text, exposition.totals);
+    routes::routes(&mut text, exposition.totals);
+    routes::inference(&mut text, exposition.totals);
+    containers::containers(&mut text, exposition.totals);
     capture(&mut text, exposition.accounting);
     own(&mut text, exposition.own);
     text.into_string()
@@ -77,7 +87,10 @@ fn requests(text: &mut Text, totals: &Totals) {
         *by_outcome.entry(labels).or_default() += series.counters.n_requests;
 
         let mut labels = base.clone();
-        labels.push(("error_type", error_type(&series.key)));
+        labels.push((
+            "error_type",
+            error_type(series.key.status, series.key.outcome),
+        ));
         labels.push((
             "network_protocol_version",
             format!("1.{}", series.http_minor),
@@ -97,7 +110,7 @@ fn requests(text: &mut Text, totals: &Totals) {
     text.family(
         "http_server_request_duration_seconds",
         Kind::Histogram,
-        "First byte of the request read to last byte of the response written.",
+        "First byte of the request read to last byte of the response written; requests whose end was lost have none.",
     );
     for (labels, counters) in &durations {
         duration_histogram(text, labels, &counters.duration);
@@ -125,35 +138,6 @@ fn requests(text: &mut Text, totals: &Totals) {
     );
     for (labels, counters) in &others {
         size_histogram(text, labels, &counters.response_body);
-    }
-}
-
-fn containers(text: &mut Text, totals: &Totals) {
-    let mut merged: BTreeMap<Labels, (u64, DurationBuckets)> = BTreeMap::new();
-    for container in &totals.containers {
-        let labels = vec![
-            ("service_name", container.service.to_string()),
-            ("container_name", container.container.to_string()),
-        ];
-        let (n_active, queue) = merged.entry(labels).or_default();
-        *n_active += container.n_active;
-        queue.merge(&container.queue);
-    }
-    text.family(
-        "http_server_active_requests",
-        Kind::Gauge,
-        "Requests in progress.",
-    );
-    for (labels, (n_active, _)) in &merged {
-        text.sample("", labels, *n_active as f64);
-    }
-    text.family(
-        "modeltap_request_queue_seconds",
-        Kind::Histogram,
-        "Connection accepted to first byte of its first request read.",
-    );
-    for (labels, (_, queue)) in &merged {
-        duration_histogram(text, labels, queue);
     }
 }
 
@@ -237,6 +221,18 @@ fn own(text: &mut Text, own: Own<'_>) {
         &[("result", "written".to_owned())],
         own.rollups_written as f64,
     );
+    text.family(
+        "modeltap_store_write_failures_total",
+        Kind::Counter,
+        "Attempts to write history that failed; they are made again.",
+    );
+    text.sample("", &[], own.write_failures as f64);
+    text.family(
+        "process_cpu_seconds_total",
+        Kind::Counter,
+        "Processor time of the daemon, user and system.",
+    );
+    text.sample("", &[], own.cpu_seconds);
     let gauges = [
         (
             "modeltap_connections",
@@ -282,18 +278,6 @@ fn series_labels(key: &SeriesKey) -> Labels {
     ]
 }
 
-/// `error.type`: the status where it is a server error, else how the exchange
-/// failed, else nothing.
-fn error_type(key: &SeriesKey) -> String {
-    match (key.status, key.outcome) {
-        (Some(status), _) if status >= 500 => status.to_string(),
-        (_, outcome @ (Outcome::ServerAborted | Outcome::Unanswered)) => {
-            outcome.as_str().to_owned()
-        }
-        _ => String::new(),
-    }
-}
-
 fn duration_histogram(text: &mut Text, labels: &Labels, buckets: &DurationBuckets) {
     let bounds = DURATION_BOUNDS_NS.map(|ns| ns as f64 / NS_PER_SECOND);
     text.histogram(
@@ -302,6 +286,16 @@ fn duration_histogram(text: &mut Text, labels: &Labels, buckets: &DurationBucket
         &buckets.counts,
         buckets.sum_ns as f64 / NS_PER_SECOND,
     );
+}
+
+fn time_histogram(text: &mut Text, labels: &Labels, times: &TimeBuckets) {
+    let bounds: Vec<f64> = times
+        .bounds_ns()
+        .iter()
+        .map(|&ns| ns as f64 / NS_PER_SECOND)
+        .collect();
+    let sum = times.sum_ns() as f64 / NS_PER_SECOND;
+    text.histogram(labels, &bounds, times.counts(), sum);
 }
 
 fn size_histogram(text: &mut Text, labels: &Labels, buckets: &SizeBuckets) {

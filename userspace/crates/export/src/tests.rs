@@ -2,7 +2,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use modeltap_core::totals::{ContainerTotals, SeriesTotals};
+use modeltap_core::accounting::{CaptureAccount, RequestCounts};
+use modeltap_core::measure::{Measure, TokenSums};
+use modeltap_core::record::{Operation, Outcome};
+use modeltap_core::time_buckets::{
+    FIRST_TOKEN_BOUNDS_NS, INFERENCE_BOUNDS_NS, PART_BOUNDS_NS, SESSION_BOUNDS_NS,
+};
+use modeltap_core::totals::{
+    ContainerTotals, InferenceCounters, InferenceTotals, InnerTotals, RouteCounters, RouteTotals,
+    SeriesTotals, SessionTotals,
+};
 
 use super::*;
 
@@ -34,9 +43,14 @@ fn rendered(series: Vec<SeriesTotals>) -> String {
             service: Arc::from("svc"),
             container: Arc::from("svc-1"),
             n_active: 3,
-            queue: DurationBuckets::default(),
+            ..ContainerTotals::default()
         }],
+        ..Totals::default()
     };
+    rendered_totals(&totals)
+}
+
+fn rendered_totals(totals: &Totals) -> String {
     let accounting = CaptureAccounting {
         events_observed: 10,
         events_lost: 2,
@@ -46,13 +60,15 @@ fn rendered(series: Vec<SeriesTotals>) -> String {
         version: "1.2.3",
         rollups_written: 5,
         rollups_dropped: 0,
+        write_failures: 6,
+        cpu_seconds: 1.25,
         resident_bytes: 1024,
         n_connections: 4,
         n_containers: 1,
         docker_connected: true,
     };
     render(&Exposition {
-        totals: &totals,
+        totals,
         accounting: &accounting,
         own,
     })
@@ -192,4 +208,178 @@ fn own_state_and_losses_are_told() {
         value(&samples, "http_server_active_requests", &["svc-1"]),
         3.0
     );
+}
+
+fn buckets(bounds: &'static [u64], millis: &[u64]) -> TimeBuckets {
+    let mut buckets = TimeBuckets::new(bounds);
+    for &millis in millis {
+        buckets.record(Duration::from_millis(millis));
+    }
+    buckets
+}
+
+/// Everything that a container can have, once.
+fn full() -> Totals {
+    let (service, container): (Arc<str>, Arc<str>) = (Arc::from("svc"), Arc::from("svc-1"));
+    let mut counters = RouteCounters::default();
+    for (at, measure) in (1..).zip(Measure::ALL) {
+        let times = counters.measure_mut(measure);
+        times.record(Duration::from_millis(at));
+    }
+    counters.streams.n_streams = 4;
+    counters.streams.n_aborted = 1;
+    counters.streams.n_chunks = 40;
+    counters.streams.n_stalls = 2;
+    counters.streams.after_abort_ns = 1_500_000_000;
+    Totals {
+        series: Vec::new(),
+        routes: vec![RouteTotals {
+            service: service.clone(),
+            container: container.clone(),
+            route: Arc::from("/p"),
+            counters,
+        }],
+        inference: vec![InferenceTotals {
+            service: service.clone(),
+            container: container.clone(),
+            operation: Operation::Chat,
+            model: Arc::from("tiny"),
+            error_type: Arc::from(""),
+            counters: InferenceCounters {
+                duration: buckets(&INFERENCE_BOUNDS_NS, &[15, 90_000]),
+                first_token: Some(buckets(&FIRST_TOKEN_BOUNDS_NS, &[3])),
+                tokens: TokenSums {
+                    input: None,
+                    output: Some(7),
+                },
+            },
+        }],
+        containers: vec![ContainerTotals {
+            service,
+            container,
+            n_active: 3,
+            inner: Some(InnerTotals {
+                by_status_class: [0, 5, 0, 0, 1, 2],
+                duration: buckets(&PART_BOUNDS_NS, &[1]),
+            }),
+            sessions: Some(SessionTotals {
+                duration: buckets(&SESSION_BOUNDS_NS, &[4_000, 90_000]),
+                n_messages_read: 10,
+                n_messages_written: 20,
+            }),
+            capture: Some(CaptureAccount {
+                events_submitted: 9,
+                events_lost: 1,
+                bytes_observed: 150,
+                bytes_parsed: 100,
+                bytes_skipped: 20,
+                bytes_truncated: 10,
+                bytes_lost: 5,
+                bytes_dropped: 8,
+                bytes_pending: 7,
+            }),
+            kernel: Some(RequestCounts {
+                n_requests: 11,
+                n_responses: [1, 8, 0, 0, 2],
+            }),
+            unseen_bytes: Some(4_096),
+        }],
+    }
+}
+
+#[test]
+fn golden_lines_of_everything_a_container_can_have() {
+    let text = rendered_totals(&full());
+    parse(&text);
+    let lines: HashSet<&str> = text.lines().collect();
+    let of = "service_name=\"svc\",container_name=\"svc-1\"";
+    let route = format!("{of},http_route=\"/p\"");
+    let chat = format!("{of},gen_ai_operation_name=\"chat\",gen_ai_request_model=\"tiny\"");
+    for line in [
+        format!("modeltap_request_felt_seconds_bucket{{{route},le=\"0.005\"}} 1"),
+        format!("modeltap_request_felt_seconds_sum{{{route}}} 0.001"),
+        format!("modeltap_request_queue_seconds_bucket{{{route},le=\"0.001\"}} 0"),
+        format!("modeltap_request_queue_seconds_bucket{{{route},le=\"0.0025\"}} 1"),
+        format!("modeltap_request_read_seconds_sum{{{route}}} 0.003"),
+        format!("modeltap_request_app_seconds_sum{{{route}}} 0.004"),
+        format!("modeltap_response_stream_seconds_sum{{{route}}} 0.005"),
+        format!("modeltap_response_drain_seconds_sum{{{route}}} 0.006"),
+        format!("modeltap_response_time_to_first_chunk_seconds_sum{{{route}}} 0.007"),
+        format!("modeltap_response_chunk_interval_seconds_count{{{route}}} 1"),
+        format!("modeltap_response_streams_total{{{route}}} 4"),
+        format!("modeltap_response_streams_aborted_total{{{route}}} 1"),
+        format!("modeltap_response_chunks_total{{{route}}} 40"),
+        format!("modeltap_response_stalls_total{{{route}}} 2"),
+        format!("modeltap_response_after_abort_seconds_total{{{route}}} 1.5"),
+        format!(
+            "gen_ai_server_request_duration_seconds_bucket{{{chat},error_type=\"\",le=\"81.92\"}} 1"
+        ),
+        format!("gen_ai_server_request_duration_seconds_count{{{chat},error_type=\"\"}} 2"),
+        format!("gen_ai_server_time_to_first_token_seconds_bucket{{{chat},le=\"0.005\"}} 1"),
+        format!("modeltap_inference_tokens_total{{{chat},gen_ai_token_type=\"output\"}} 7"),
+        format!("http_server_active_requests{{{of}}} 3"),
+        format!("modeltap_inner_requests_total{{{of},status_class=\"2xx\"}} 5"),
+        format!("modeltap_inner_requests_total{{{of},status_class=\"\"}} 2"),
+        format!("modeltap_inner_request_duration_seconds_count{{{of}}} 1"),
+        format!("modeltap_websocket_sessions_total{{{of}}} 2"),
+        format!("modeltap_websocket_session_duration_seconds_sum{{{of}}} 94"),
+        format!("modeltap_websocket_messages_total{{{of},direction=\"written\"}} 20"),
+        format!("modeltap_service_capture_bytes_total{{{of},fate=\"parsed\"}} 100"),
+        format!("modeltap_service_capture_bytes_total{{{of},fate=\"dropped\"}} 8"),
+        format!("modeltap_service_capture_events_total{{{of},fate=\"submitted\"}} 9"),
+        format!("modeltap_service_capture_pending_bytes{{{of}}} 7"),
+        format!("modeltap_kernel_requests_total{{{of}}} 11"),
+        format!("modeltap_kernel_responses_total{{{of},status_class=\"5xx\"}} 2"),
+        format!("modeltap_unseen_bytes_total{{{of}}} 4096"),
+        "modeltap_store_write_failures_total 6".to_owned(),
+        "process_cpu_seconds_total 1.25".to_owned(),
+    ] {
+        assert!(
+            lines.contains(line.as_str()),
+            "{line} is missing in\n{text}"
+        );
+    }
+    assert!(
+        !text.contains("gen_ai_token_type=\"input\""),
+        "none was told"
+    );
+}
+
+#[test]
+fn what_a_container_never_had_takes_no_line() {
+    let text = rendered(vec![series("/p", Some(200), Outcome::Complete, &[1])]);
+    for family in [
+        "modeltap_request_felt_seconds",
+        "modeltap_response_streams_total",
+        "gen_ai_server_request_duration_seconds",
+        "modeltap_inner_requests_total",
+        "modeltap_websocket_sessions_total",
+        "modeltap_service_capture_bytes_total",
+        "modeltap_kernel_requests_total",
+        "modeltap_unseen_bytes_total",
+    ] {
+        assert!(text.contains(&format!("# TYPE {family} ")), "{family}");
+        assert!(!text.contains(&format!("\n{family}{{")), "{family}");
+        assert!(!text.contains(&format!("\n{family}_bucket")), "{family}");
+    }
+}
+
+#[test]
+fn containers_and_routes_told_twice_are_added() {
+    let mut totals = full();
+    totals.containers.extend(totals.containers.clone());
+    totals.routes.extend(totals.routes.clone());
+    totals.inference.extend(totals.inference.clone());
+    let samples = parse(&rendered_totals(&totals));
+    for (name, label, expected) in [
+        ("modeltap_request_app_seconds_count", "", 2.0),
+        ("modeltap_inference_tokens_total", "output", 14.0),
+        ("modeltap_inner_requests_total", "2xx", 10.0),
+        ("modeltap_websocket_sessions_total", "", 4.0),
+        ("modeltap_service_capture_bytes_total", "lost", 10.0),
+        ("modeltap_kernel_requests_total", "", 22.0),
+        ("modeltap_unseen_bytes_total", "", 8_192.0),
+    ] {
+        assert_eq!(value(&samples, name, &[label]), expected, "{name}");
+    }
 }

@@ -9,10 +9,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use modeltap_core::accounting::CaptureAccounting;
-use modeltap_core::record::{Method, Outcome};
+use modeltap_core::accounting::{CaptureAccount, CaptureAccounting, RequestCounts};
+use modeltap_core::measure::{Measure, TokenSums};
+use modeltap_core::record::{Method, Operation, Outcome};
 use modeltap_core::rollup::SeriesKey;
-use modeltap_core::totals::{ContainerTotals, Counters, DurationBuckets, SeriesTotals, Totals};
+use modeltap_core::time_buckets::{PART_BOUNDS_NS, TimeBuckets};
+use modeltap_core::totals::{
+    ContainerTotals, Counters, InferenceCounters, InferenceTotals, InnerTotals, RouteCounters,
+    RouteTotals, SeriesTotals, SessionTotals, Totals,
+};
 use modeltap_export::{Exposition, Own, render};
 
 /// Names that a container, a label or a path may hold.
@@ -189,14 +194,55 @@ fn hostile_totals() -> Totals {
     let mut totals = Totals::default();
     for (at, name) in HOSTILE.into_iter().enumerate() {
         let name: Arc<str> = Arc::from(name);
-        let mut queue = DurationBuckets::default();
-        queue.record(Duration::from_millis(1));
+        let mut times = TimeBuckets::new(&PART_BOUNDS_NS);
+        times.record(Duration::from_millis(1));
         totals.containers.push(ContainerTotals {
             service: name.clone(),
             container: name.clone(),
             n_active: at as u64,
-            queue,
+            inner: Some(InnerTotals {
+                by_status_class: [at as u64; 6],
+                duration: times.clone(),
+            }),
+            sessions: Some(SessionTotals {
+                duration: times.clone(),
+                n_messages_read: u64::MAX / 4,
+                n_messages_written: 0,
+            }),
+            capture: Some(CaptureAccount::default()),
+            kernel: Some(RequestCounts::default()),
+            unseen_bytes: Some(0),
         });
+        let mut by_route = RouteCounters::default();
+        for measure in Measure::ALL {
+            by_route
+                .measure_mut(measure)
+                .record(Duration::from_secs(at as u64));
+        }
+        by_route.streams.n_streams = 1;
+        totals.routes.push(RouteTotals {
+            service: name.clone(),
+            container: name.clone(),
+            route: name.clone(),
+            counters: by_route,
+        });
+        for operation in Operation::ALL {
+            totals.inference.push(InferenceTotals {
+                service: name.clone(),
+                container: name.clone(),
+                operation,
+                model: name.clone(),
+                error_type: name.clone(),
+                counters: InferenceCounters {
+                    duration: times.clone(),
+                    first_token: Some(times.clone()),
+                    tokens: TokenSums {
+                        input: Some(1),
+                        output: Some(u64::MAX),
+                    },
+                },
+            });
+        }
         for outcome in Outcome::ALL {
             for http_minor in [0, 1] {
                 for (method, status) in [
@@ -235,6 +281,8 @@ fn rendered(totals: &Totals) -> String {
             version: "1.0.0\"\n\\",
             rollups_written: 1,
             rollups_dropped: 2,
+            write_failures: 5,
+            cpu_seconds: 0.5,
             resident_bytes: u64::MAX,
             n_connections: 3,
             n_containers: 4,
@@ -252,6 +300,9 @@ fn hostile_names_come_back_as_they_were() {
         "modeltap_response_time_to_first_byte_seconds",
         "http_server_request_body_size_bytes",
         "http_server_response_body_size_bytes",
+        "modeltap_request_felt_seconds",
+        "modeltap_response_chunk_interval_seconds",
+        "modeltap_response_chunks_total",
     ] {
         for label in ["service_name", "container_name", "http_route"] {
             let found: HashSet<&str> = families[family]
@@ -261,6 +312,18 @@ fn hostile_names_come_back_as_they_were() {
                 .collect();
             assert_eq!(found, HashSet::from(HOSTILE), "{family} {label}");
         }
+    }
+    for family in [
+        "gen_ai_server_request_duration_seconds",
+        "gen_ai_server_time_to_first_token_seconds",
+        "modeltap_inference_tokens_total",
+    ] {
+        let found: HashSet<&str> = families[family]
+            .samples
+            .iter()
+            .map(|(_, labels, _)| labels["gen_ai_request_model"].as_str())
+            .collect();
+        assert_eq!(found, HashSet::from(HOSTILE), "{family}");
     }
     assert!(!families.contains_key("up"));
     let (_, build, _) = &families["modeltap_build_info"].samples[0];
@@ -322,6 +385,8 @@ fn order_of_series_does_not_change_the_text() {
     let text = rendered(&totals);
     totals.series.reverse();
     totals.containers.rotate_left(3);
+    totals.routes.reverse();
+    totals.inference.reverse();
     assert_eq!(rendered(&totals), text);
 }
 

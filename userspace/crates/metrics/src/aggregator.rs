@@ -1,21 +1,26 @@
 //! The one place where requests become figures.
 
-use std::collections::{HashMap, HashSet};
+mod inventory;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use modeltap_core::connection::CgroupId;
+use modeltap_core::connection::{CgroupId, Transport};
 use modeltap_core::container::{Container, ContainerId};
-use modeltap_core::record::RequestRecord;
+use modeltap_core::record::{RequestRecord, SessionRecord};
 use modeltap_core::rollup::{Rollup, SeriesKey};
 use modeltap_core::time::{TimeAnchor, UnixNs};
 use modeltap_core::totals::Totals;
 
+use crate::accounts::{Accounts, CgroupReport, Place};
+use crate::facts::Facts;
+use crate::hop::InnerHops;
 use crate::live::LiveSnapshot;
 use crate::recent::{FinishedRequest, Recent};
 use crate::route::{Proof, RouteIndex};
 use crate::series::{Budget, Series, SeriesIndex};
-use crate::service::{Service, ServiceContainer};
+use crate::service::Service;
 
 /// Series under `_other` that a service may have beyond its limit, so that
 /// statuses stay exact for a host that is merely large.
@@ -40,6 +45,8 @@ pub struct Config {
     pub max_unproven_routes: usize,
     /// Requests kept one by one.
     pub max_recent_requests: usize,
+    /// Requests over UNIX sockets kept one by one.
+    pub max_recent_inner: usize,
     /// Length of the live window, in whole seconds.
     pub window: Duration,
     /// How long the counts of a container outlive it, from its last request.
@@ -54,6 +61,7 @@ impl Default for Config {
             max_routes: 200,
             max_unproven_routes: 20,
             max_recent_requests: 2_000,
+            max_recent_inner: 500,
             window: Duration::from_secs(60),
             forget_after: Duration::from_secs(3_600),
         }
@@ -79,6 +87,12 @@ struct Placement {
     container: u32,
 }
 
+impl Placement {
+    fn place(self) -> Place {
+        (self.service, self.container)
+    }
+}
+
 /// Counts finished requests: by series and second for history, over the last
 /// minute for the live view, and since the start for exact totals.
 ///
@@ -100,6 +114,9 @@ pub struct Aggregator {
     /// Series with requests in the open window.
     touched: Vec<u32>,
     recent: Recent,
+    recent_inner: Recent,
+    n_inner: u64,
+    accounts: Accounts,
     /// The open second and the first one, on the wall clock.
     open: Option<Open>,
     next_sweep: u64,
@@ -117,6 +134,7 @@ impl Aggregator {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let recent = Recent::new(config.max_recent_requests);
+        let recent_inner = Recent::new(config.max_recent_inner);
         Self {
             config,
             services: Vec::new(),
@@ -129,6 +147,9 @@ impl Aggregator {
             n_own_series: 0,
             touched: Vec::new(),
             recent,
+            recent_inner,
+            n_inner: 0,
+            accounts: Accounts::default(),
             open: None,
             next_sweep: 0,
             stats: Stats::default(),
@@ -136,43 +157,45 @@ impl Aggregator {
     }
 
     /// Counts one finished request of `container`, which need not be in the
-    /// inventory (any longer).
+    /// inventory (any longer). One over a UNIX socket is an inner hop: it is
+    /// in no figure of the service but its own.
     pub fn record(&mut self, request: RequestRecord, container: &Container, anchor: TimeAnchor) {
         let finished = anchor.unix(request.timings.finished);
         let open = self.open_at(finished).second;
         let placement = self.placement(container, open);
-        let index = self.series_of(placement, &request);
-        let slot = index as usize;
-        let series = self.series[slot]
-            .as_mut()
-            .expect("the index names a series");
-        if series.window.n_requests == 0 {
-            self.touched.push(index);
+        match request.transport {
+            Transport::Tcp => self.record_request(placement, open, request, anchor),
+            Transport::Unix => self.record_inner(placement, open, request, anchor),
         }
-        series.record(&request);
+    }
 
-        let service = self.services[placement.service as usize]
-            .as_mut()
-            .expect("a placement names a service");
-        service.count(series.total);
-        service.last_request = service.last_request.max(Some(finished));
-        let place = service.container(placement.container as usize);
-        place.last_seen = open;
-        place.n_requests += 1;
-        if let Some(queue) = request.timings.queue() {
-            place.queue.record(queue);
+    /// Counts an upgraded connection of `container` that ended; it is in no
+    /// figure of the requests.
+    pub fn record_session(
+        &mut self,
+        session: &SessionRecord,
+        container: &Container,
+        anchor: TimeAnchor,
+    ) {
+        let open = self.open_at(anchor.unix(session.ended)).second;
+        let placement = self.placement(container, open);
+        self.service_mut(placement)
+            .record_session(placement.container, session, open);
+    }
+
+    /// Takes what was counted by watched cgroup since the start;
+    /// `bytes_dropped` is what the daemon's queues dropped of all of them.
+    pub fn set_accounts(&mut self, reports: &[CgroupReport], bytes_dropped: u64) {
+        self.accounts.report(reports, bytes_dropped);
+        for ((service, container), account) in self.accounts.by_place() {
+            if let Some(service) = &mut self.services[service as usize] {
+                let place = service.container(container as usize);
+                place.account = account;
+                place.is_counted |= account
+                    .capture
+                    .is_some_and(|capture| capture.bytes_observed > 0);
+            }
         }
-
-        self.stats.n_requests += 1;
-        self.recent.push(FinishedRequest {
-            number: self.stats.n_requests,
-            service: Arc::clone(&series.key.service),
-            container: Arc::clone(&series.key.container),
-            route: Arc::clone(&series.key.route),
-            started: anchor.unix(request.timings.request_start),
-            finished,
-            record: request,
-        });
     }
 
     /// Closes the open window if its second is over, and gives its rollups,
@@ -208,66 +231,6 @@ impl Aggregator {
         self.open
             .map(|open| self.close(open.second))
             .unwrap_or_default()
-    }
-
-    /// Takes the whole inventory: containers that are not in it have ended.
-    pub fn set_containers(&mut self, containers: &[Container]) {
-        let ids: HashSet<&ContainerId> = containers.iter().map(|container| &container.id).collect();
-        let places = self.services.iter().flatten().flat_map(Service::containers);
-        let running = places.filter_map(|place| place.running.as_ref());
-        let gone: Vec<ContainerId> = running
-            .filter(|running| !ids.contains(&running.id))
-            .map(|running| running.id.clone())
-            .collect();
-        for id in &gone {
-            self.remove_container(id);
-        }
-        for container in containers {
-            self.upsert_container(container);
-        }
-    }
-
-    /// A container runs, or its name, service or labels changed.
-    pub fn upsert_container(&mut self, container: &Container) {
-        let now = self.open.map_or(0, |open| open.second);
-        if self
-            .placements
-            .get(&container.id)
-            .is_some_and(|known| !self.is_at(*known, container))
-        {
-            self.remove_container(&container.id);
-        }
-        let placement = self.placement(container, now);
-        self.cgroups.retain(|_, known| *known != placement);
-        self.cgroups.insert(container.cgroup, placement);
-        let service = self.service_mut(placement);
-        service.container(placement.container as usize).running = Some(Arc::new(container.clone()));
-        service.refresh();
-    }
-
-    /// A container ended. Its counts stay for [`Config::forget_after`] from
-    /// its last request, so that no exported counter loses what it counted
-    /// last; a name that comes back meanwhile goes on counting.
-    pub fn remove_container(&mut self, id: &ContainerId) {
-        let Some(placement) = self.placements.remove(id) else {
-            return;
-        };
-        let now = self.open.map_or(0, |open| open.second);
-        let service = self.service_mut(placement);
-        let place = service.container(placement.container as usize);
-        // The name may belong to a new container already.
-        if place
-            .running
-            .as_ref()
-            .is_some_and(|running| running.id == *id)
-        {
-            place.running = None;
-            place.n_active = 0;
-            place.last_seen = place.last_seen.max(now);
-            service.refresh();
-            self.cgroups.retain(|_, known| *known != placement);
-        }
-        self.forget(now);
     }
 
     /// Takes the number of requests in progress by watched cgroup; those not
@@ -319,18 +282,20 @@ impl Aggregator {
                 .flatten()
                 .flat_map(Series::totals)
                 .collect(),
-            containers: self
-                .services
-                .iter()
-                .flatten()
-                .flat_map(Service::container_totals)
-                .collect(),
+            routes: self.of_services(Service::route_counters),
+            inference: self.of_services(Service::inference),
+            containers: self.of_services(Service::container_totals),
         }
     }
 
     /// The requests that finished last, newest first.
     pub fn recent(&self) -> impl Iterator<Item = &Arc<FinishedRequest>> {
         self.recent.iter()
+    }
+
+    /// The requests over UNIX sockets that finished last, newest first.
+    pub fn recent_inner(&self) -> impl Iterator<Item = &Arc<FinishedRequest>> {
+        self.recent_inner.iter()
     }
 
     /// The aggregator's own state.
@@ -341,6 +306,77 @@ impl Aggregator {
             n_services: self.service_names.len(),
             ..self.stats
         }
+    }
+
+    fn record_request(
+        &mut self,
+        placement: Placement,
+        open: u64,
+        request: RequestRecord,
+        anchor: TimeAnchor,
+    ) {
+        let index = self.series_of(placement, &request);
+        let series = self.series[index as usize]
+            .as_mut()
+            .expect("the index names a series");
+        if series.window.n_requests == 0 {
+            self.touched.push(index);
+        }
+        let facts = Facts::of(&request);
+        series.record(&request, &facts);
+
+        let service = self.services[placement.service as usize]
+            .as_mut()
+            .expect("a placement names a service");
+        let place = (placement.container, series.index.route, series.total);
+        service.record(place, &request, &facts, open);
+        let finished = anchor.unix(request.timings.finished);
+        service.last_request = service.last_request.max(Some(finished));
+
+        self.stats.n_requests += 1;
+        self.recent.push(FinishedRequest {
+            number: self.stats.n_requests,
+            service: Arc::clone(&series.key.service),
+            container: Arc::clone(&series.key.container),
+            route: Arc::clone(&series.key.route),
+            arrived: request.timings.arrived.map(|at| anchor.unix(at)),
+            started: anchor.unix(request.timings.request_start),
+            finished,
+            record: request,
+        });
+    }
+
+    fn record_inner(
+        &mut self,
+        placement: Placement,
+        open: u64,
+        request: RequestRecord,
+        anchor: TimeAnchor,
+    ) {
+        let service = self.services[placement.service as usize]
+            .as_mut()
+            .expect("a placement names a service");
+        service.record_inner(placement.container, &request, open);
+        let proof = Proof::of(request.status);
+        let route = service.routes.resolve(&request.path, proof);
+        self.n_inner += 1;
+        self.recent_inner.push(FinishedRequest {
+            number: self.n_inner,
+            service: Arc::clone(&service.name),
+            container: Arc::clone(&service.container(placement.container as usize).name),
+            route: Arc::clone(service.routes.name(route)),
+            arrived: request.timings.arrived.map(|at| anchor.unix(at)),
+            started: anchor.unix(request.timings.request_start),
+            finished: anchor.unix(request.timings.finished),
+            record: request,
+        });
+    }
+
+    fn of_services<'a, T, I: Iterator<Item = T>>(
+        &'a self,
+        part: impl Fn(&'a Service) -> I,
+    ) -> Vec<T> {
+        self.services.iter().flatten().flat_map(part).collect()
     }
 
     fn open_at(&mut self, now: UnixNs) -> Open {
@@ -383,7 +419,17 @@ impl Aggregator {
                 service.sparkline.add(second, n_requests);
             }
         }
+        for inner in self.inner_hops() {
+            inner.close(second);
+        }
         rollups
+    }
+
+    fn inner_hops(&mut self) -> impl Iterator<Item = &mut InnerHops> {
+        self.services
+            .iter_mut()
+            .flatten()
+            .filter_map(|service| service.inner.as_deref_mut())
     }
 
     fn advance(&mut self, open: Open) {
@@ -392,6 +438,9 @@ impl Aggregator {
         for service in self.services.iter_mut().flatten() {
             service.live.expire(first, open.second);
         }
+        for inner in self.inner_hops() {
+            inner.expire(first, open.second);
+        }
         if open.second >= self.next_sweep {
             self.next_sweep = open.second + SWEEP_SECONDS;
             self.forget(open.second);
@@ -399,122 +448,10 @@ impl Aggregator {
         }
     }
 
-    /// Forgets containers that ended long ago, and services without any.
-    fn forget(&mut self, now: u64) {
-        let after = self.config.forget_after;
-        let services = &mut self.services;
-        let mut n_forgotten = 0;
-        for place in services
-            .iter_mut()
-            .flatten()
-            .flat_map(Service::containers_mut)
-        {
-            if place.is_forgettable(now, after) {
-                place.vacate();
-                n_forgotten += 1;
-            }
-        }
-        if n_forgotten == 0 {
-            return;
-        }
-        let place = |services: &[Option<Service>], service: u32, container: u32| {
-            let service = services[service as usize]
-                .as_ref()
-                .expect("it was not forgotten yet");
-            service.containers()[container as usize].is_vacant()
-        };
-        for (at, slot) in self.series.iter_mut().enumerate() {
-            let Some(series) = slot else { continue };
-            let index = series.index;
-            if !place(services, index.service, index.container) {
-                continue;
-            }
-            debug_assert_eq!(
-                series.window.n_requests, 0,
-                "its window closed two seconds ago"
-            );
-            let service = services[index.service as usize].as_mut();
-            service
-                .expect("it was not forgotten yet")
-                .release(series.budget);
-            self.n_own_series -= usize::from(series.budget == Budget::Own);
-            self.series_index.remove(&index);
-            *slot = None;
-            self.free_series
-                .push(u32::try_from(at).expect("series are bounded"));
-        }
-        let is_kept = |known: &mut Placement| !place(services, known.service, known.container);
-        self.placements.retain(|_, known| is_kept(known));
-        self.cgroups.retain(|_, known| is_kept(known));
-        for slot in services.iter_mut() {
-            let is_over = slot.as_ref().is_some_and(|service| {
-                service.containers().iter().all(ServiceContainer::is_vacant)
-            });
-            if is_over && let Some(service) = slot.take() {
-                self.service_names.remove(&service.name);
-            }
-        }
-    }
-
-    /// Late requests place a container again after its end; its id does not
-    /// come back.
-    fn forget_old_ids(&mut self) {
-        let services = &self.services;
-        self.placements.retain(|id, known| {
-            let service = services[known.service as usize].as_ref();
-            let place = service.map(|service| &service.containers()[known.container as usize]);
-            place.is_some_and(|place| place.running.as_ref().is_some_and(|now| now.id == *id))
-        });
-    }
-
     fn service_mut(&mut self, placement: Placement) -> &mut Service {
         self.services[placement.service as usize]
             .as_mut()
             .expect("a placement names a service")
-    }
-
-    fn is_at(&self, placement: Placement, container: &Container) -> bool {
-        self.services[placement.service as usize]
-            .as_ref()
-            .is_some_and(|service| {
-                let place = &service.containers()[placement.container as usize];
-                *service.name == *container.service.0 && *place.name == *container.name
-            })
-    }
-
-    fn placement(&mut self, container: &Container, now: u64) -> Placement {
-        if let Some(&known) = self.placements.get(&container.id)
-            && self.is_at(known, container)
-        {
-            return known;
-        }
-        let name = container.service.0.as_str();
-        let service = match self.service_names.get(name) {
-            Some(&known) => known,
-            None => {
-                let fresh = Service::new(name, &self.config);
-                let free = self.services.iter().position(Option::is_none);
-                let at = free.unwrap_or(self.services.len());
-                let index = u32::try_from(at).expect("services are as many as containers");
-                self.service_names.insert(Arc::clone(&fresh.name), index);
-                if free.is_none() {
-                    self.services.push(None);
-                }
-                self.services[at] = Some(fresh);
-                index
-            }
-        };
-        let place = self.services[service as usize]
-            .as_mut()
-            .expect("the index of names is current")
-            .place(&container.name, now);
-        let container_index = u32::try_from(place).expect("containers are fewer");
-        let placement = Placement {
-            service,
-            container: container_index,
-        };
-        self.placements.insert(container.id.clone(), placement);
-        placement
     }
 
     fn series_of(&mut self, placement: Placement, request: &RequestRecord) -> u32 {

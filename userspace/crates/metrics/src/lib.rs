@@ -7,6 +7,9 @@
 //! Invariants:
 //! - Every recorded request is in exactly one rollup, and the rollups of a
 //!   series add up to its total since the start.
+//! - Requests over UNIX sockets and upgraded connections are in no figure of
+//!   the requests: what a proxy passes on would be counted twice, and a
+//!   session is none.
 //! - A percentile is that of the merged histograms, never an average.
 //! - Memory is bounded whatever containers send: 200 routes a service, 2,000
 //!   series a service, 10,000 in all; the rest is counted under `_other`.
@@ -15,19 +18,26 @@
 //!   a service without containers with them.
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod aggregator;
+mod facts;
+mod hop;
+mod inference;
 mod live;
 mod recent;
 mod route;
 mod series;
 mod service;
+mod slice;
 mod sliding;
 mod template;
 mod window;
 
+pub use accounts::{CgroupReport, reports};
 pub use aggregator::{Aggregator, Config, Stats};
 pub use live::{
-    LiveSnapshot, RouteSnapshot, RouteTotal, SecondFigures, ServiceSnapshot, WindowFigures,
+    ContainerSnapshot, InnerSnapshot, LiveSnapshot, RouteSnapshot, RouteTotal, SecondFigures,
+    ServiceSnapshot, SessionSnapshot, StreamWindow, TimeParts, WindowFigures,
 };
 pub use recent::FinishedRequest;
 pub use template::OTHER as OTHER_ROUTE;

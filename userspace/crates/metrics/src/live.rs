@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use modeltap_core::accounting::{CaptureAccount, RequestCounts};
 use modeltap_core::container::Container;
+use modeltap_core::measure::TokenSums;
 use modeltap_core::record::{Method, Outcome};
 use modeltap_core::time::UnixNs;
 
@@ -57,6 +59,65 @@ pub struct ServiceSnapshot {
     pub last_request: Option<UnixNs>,
     /// Requests in progress.
     pub n_active: u64,
+    /// Each of `containers` alone, in their order.
+    pub by_container: Vec<ContainerSnapshot>,
+    /// Requests over UNIX sockets, in no other figure of the service; `None`
+    /// where there were none.
+    pub inner: Option<InnerSnapshot>,
+    /// Upgraded connections; `None` where there were none.
+    pub sessions: Option<SessionSnapshot>,
+    /// Events and bytes since the start; `None` where nothing was told yet.
+    pub capture: Option<CaptureAccount>,
+    /// Requests and responses that the probes counted themselves; `None`
+    /// where they do not.
+    pub kernel: Option<RequestCounts>,
+    /// Requests and responses that the parser saw, with requests in progress.
+    pub seen: RequestCounts,
+    /// Bytes moved by ways the kernel is too old to show; `None` where that
+    /// is not known.
+    pub unseen_bytes: Option<u64>,
+}
+
+/// One container over the window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ContainerSnapshot {
+    /// Figures.
+    pub window: WindowFigures,
+    /// As [`ServiceSnapshot::unseen_bytes`].
+    pub unseen_bytes: Option<u64>,
+}
+
+/// Requests over UNIX sockets.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct InnerSnapshot {
+    /// Since the start, by status class: `1xx` to `5xx`, then those without a
+    /// status.
+    pub by_status_class: [u64; 6],
+    /// Figures over the window.
+    pub window: WindowFigures,
+}
+
+/// Upgraded connections that ended since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SessionSnapshot {
+    /// Sessions.
+    pub n_sessions: u64,
+    /// Median duration.
+    pub duration_p50: Option<Duration>,
+    /// 95th percentile of durations.
+    pub duration_p95: Option<Duration>,
+    /// Longest duration.
+    pub duration_max: Option<Duration>,
+    /// Messages the servers read, of sessions whose messages were followed.
+    pub n_messages_read: u64,
+    /// Messages the servers wrote, of the same.
+    pub n_messages_written: u64,
+    /// Messages a second and session, both ways.
+    pub message_rate: Option<f64>,
+    /// Bytes the servers read.
+    pub bytes_read: u64,
+    /// Bytes the servers wrote.
+    pub bytes_written: u64,
 }
 
 /// Figures of the requests that finished in a window. Percentiles are right to
@@ -83,6 +144,69 @@ pub struct WindowFigures {
     pub ttfb_p50: Option<Duration>,
     /// 95th percentile of the time to the first byte.
     pub ttfb_p95: Option<Duration>,
+    /// Median of what clients felt, of requests whose arrival is known.
+    pub felt_p50: Option<Duration>,
+    /// 95th percentile of the same.
+    pub felt_p95: Option<Duration>,
+    /// Median wait before the first read, of requests of which it is known.
+    pub queue_p50: Option<Duration>,
+    /// 95th percentile of the same.
+    pub queue_p95: Option<Duration>,
+    /// Where the time went; `None` where it is known of no request.
+    pub parts: Option<TimeParts>,
+    /// Responses that streamed, and tokens told of; `None` without either.
+    pub streams: Option<StreamWindow>,
+}
+
+/// Means of the parts of time. `read + app + stream` is the mean duration of
+/// the requests told of here; requests whose parts overlap are left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimeParts {
+    /// Requests told of here.
+    pub n_requests: u64,
+    /// Of them: those whose queue is known.
+    pub n_queue: u64,
+    /// Arrival to first byte read, of those.
+    pub queue: Option<Duration>,
+    /// First byte of the request read to its last.
+    pub read: Duration,
+    /// Request read to first byte of the response's body written.
+    pub app: Duration,
+    /// First byte of the body written to its last.
+    pub stream: Duration,
+    /// Last byte written to last byte gone from the socket.
+    pub drain: Duration,
+}
+
+/// Responses of a window that streamed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StreamWindow {
+    /// Responses that ended.
+    pub n_streams: u64,
+    /// Of them: the client went away first.
+    pub n_aborted: u64,
+    /// Content chunks.
+    pub n_chunks: u64,
+    /// Intervals between them longer than a stall.
+    pub n_stalls: u64,
+    /// Content chunks a second over the window.
+    pub chunk_rate: f64,
+    /// Content chunks a second of one stream between its first and its last.
+    pub chunk_pace: Option<f64>,
+    /// Median time to the first content chunk.
+    pub first_chunk_p50: Option<Duration>,
+    /// 95th percentile of the same.
+    pub first_chunk_p95: Option<Duration>,
+    /// Median time from one content chunk to the next.
+    pub chunk_interval_p50: Option<Duration>,
+    /// 95th percentile of the same.
+    pub chunk_interval_p95: Option<Duration>,
+    /// 99th percentile of the same.
+    pub chunk_interval_p99: Option<Duration>,
+    /// Time, in all, that servers went on writing after the client had gone.
+    pub after_abort: Duration,
+    /// Tokens told of.
+    pub tokens: TokenSums,
 }
 
 impl WindowFigures {

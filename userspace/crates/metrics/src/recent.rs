@@ -18,6 +18,9 @@ pub struct FinishedRequest {
     pub container: Arc<str>,
     /// The route template, or `_other`.
     pub route: Arc<str>,
+    /// When its first byte arrived at the socket, wall time, where that is
+    /// known.
+    pub arrived: Option<UnixNs>,
     /// When its first byte was read, wall time.
     pub started: UnixNs,
     /// When it was over, wall time.

@@ -1,9 +1,10 @@
 //! One series: a container, method, route, status and outcome.
 
-use modeltap_core::record::{Completeness, Method, Outcome, RequestRecord};
+use modeltap_core::record::{Method, Outcome, RequestRecord};
 use modeltap_core::rollup::{Figures, SeriesKey};
 use modeltap_core::totals::{Counters, SeriesTotals};
 
+use crate::facts::{Facts, measured_duration, measured_ttfb};
 use crate::route::RouteIndex;
 
 /// The name of a series in small numbers, for the look-up on every request.
@@ -57,33 +58,17 @@ impl Series {
     }
 
     /// Counts one request in the open window and since the start.
-    pub(crate) fn record(&mut self, request: &RequestRecord) {
-        let duration = request.timings.duration();
-        let ttfb = request.timings.time_to_first_byte();
-        let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-
-        let window = &mut self.window;
-        window.n_requests += 1;
-        window.n_errors += u64::from(request.is_error());
-        window.n_incomplete += u64::from(is_incomplete(request));
-        window.duration_sum_ns = window.duration_sum_ns.saturating_add(ns);
-        window.duration_max_ns = window.duration_max_ns.max(ns);
-        window.request_body_bytes = window
-            .request_body_bytes
-            .saturating_add(request.request_body_bytes);
-        window.response_body_bytes = window
-            .response_body_bytes
-            .saturating_add(request.response_body_bytes);
-        window.duration.record(duration);
-
+    pub(crate) fn record(&mut self, request: &RequestRecord, facts: &Facts<'_>) {
+        facts.add_request(request, &mut self.window);
         let counters = self.version(request.http_minor);
         counters.n_requests += 1;
-        counters.duration.record(duration);
+        if let Some(duration) = measured_duration(request) {
+            counters.duration.record(duration);
+        }
         counters.request_body.record(request.request_body_bytes);
         counters.response_body.record(request.response_body_bytes);
-        if let Some(ttfb) = ttfb {
+        if let Some(ttfb) = measured_ttfb(request) {
             counters.time_to_first_byte.record(ttfb);
-            self.window.time_to_first_byte.record(ttfb);
         }
     }
 
@@ -114,8 +99,4 @@ impl Series {
         };
         &mut self.versions[at].1
     }
-}
-
-fn is_incomplete(request: &RequestRecord) -> bool {
-    request.completeness != Completeness::Whole || request.outcome == Outcome::Lost
 }

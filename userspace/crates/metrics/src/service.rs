@@ -4,13 +4,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use modeltap_core::accounting::RequestCounts;
 use modeltap_core::container::Container;
-use modeltap_core::record::{Method, Outcome};
+use modeltap_core::record::{Method, Outcome, RequestRecord, SessionRecord};
 use modeltap_core::time::UnixNs;
-use modeltap_core::totals::{ContainerTotals, DurationBuckets};
+use modeltap_core::totals::{
+    ContainerTotals, InferenceTotals, InnerTotals, RouteCounters, RouteTotals, SessionTotals,
+};
 
+use crate::accounts::Account;
 use crate::aggregator::Config;
-use crate::live::{RouteTotal, ServiceSnapshot};
+use crate::facts::Facts;
+use crate::hop::{InnerHops, Sessions, count_inner, count_session};
+use crate::inference::InferenceBook;
+use crate::live::{ContainerSnapshot, RouteTotal, ServiceSnapshot, status_class};
 use crate::route::{RouteBook, RouteIndex};
 use crate::series::Budget;
 use crate::window::{LiveWindow, Sparkline};
@@ -30,6 +37,12 @@ pub(crate) struct Service {
     totals: Vec<(TotalKey, u64)>,
     totals_index: HashMap<TotalKey, usize>,
     max_totals: usize,
+    /// By container and route, whatever the method and status: as many as
+    /// there are series at most.
+    route_counters: HashMap<(u32, RouteIndex), RouteCounters>,
+    inference: InferenceBook,
+    pub(crate) inner: Option<Box<InnerHops>>,
+    sessions: Option<Box<Sessions>>,
     pub(crate) last_request: Option<UnixNs>,
     /// Series of it under routes of their own, and beyond that limit.
     pub(crate) n_series: usize,
@@ -42,10 +55,15 @@ pub(crate) struct ServiceContainer {
     pub(crate) name: Arc<str>,
     pub(crate) running: Option<Arc<Container>>,
     pub(crate) n_active: u64,
-    pub(crate) queue: DurationBuckets,
+    /// Requests and responses over TCP, which the probes count too.
+    seen: RequestCounts,
+    inner: Option<InnerTotals>,
+    sessions: Option<SessionTotals>,
+    pub(crate) account: Account,
     /// Second of its last request, or of its end.
     pub(crate) last_seen: u64,
-    pub(crate) n_requests: u64,
+    /// Whether anything was counted that has to outlive it.
+    pub(crate) is_counted: bool,
     /// Nobody bears the name any longer and its counts were forgotten.
     is_vacant: bool,
 }
@@ -57,7 +75,7 @@ impl ServiceContainer {
         let after = after.as_secs().max(2);
         !self.is_vacant
             && self.running.is_none()
-            && (self.n_requests == 0 || self.last_seen.saturating_add(after) <= now)
+            && (!self.is_counted || self.last_seen.saturating_add(after) <= now)
     }
 
     /// Whether it stands for no container.
@@ -67,9 +85,31 @@ impl ServiceContainer {
 
     /// Forgets it.
     pub(crate) fn vacate(&mut self) {
+        *self = Self::new(&self.name, self.last_seen);
         self.is_vacant = true;
-        self.queue = DurationBuckets::default();
-        self.n_requests = 0;
+    }
+
+    fn new(name: &Arc<str>, now: u64) -> Self {
+        Self {
+            name: Arc::clone(name),
+            running: None,
+            n_active: 0,
+            seen: RequestCounts::default(),
+            inner: None,
+            sessions: None,
+            account: Account::default(),
+            last_seen: now,
+            is_counted: false,
+            is_vacant: false,
+        }
+    }
+
+    fn see(&mut self, request: &RequestRecord) {
+        self.seen.n_requests += u64::from(request.method.is_some());
+        let class = status_class(request.status);
+        if let Some(count) = self.seen.n_responses.get_mut(class) {
+            *count += 1;
+        }
     }
 }
 
@@ -85,6 +125,10 @@ impl Service {
             totals: Vec::new(),
             totals_index: HashMap::new(),
             max_totals: config.max_series_of_service,
+            route_counters: HashMap::new(),
+            inference: InferenceBook::default(),
+            inner: None,
+            sessions: None,
             last_request: None,
             n_series: 0,
             n_overflow_series: 0,
@@ -100,15 +144,7 @@ impl Service {
         if let Some(at) = known {
             return at;
         }
-        let fresh = ServiceContainer {
-            name: name.into(),
-            running: None,
-            n_active: 0,
-            queue: DurationBuckets::default(),
-            last_seen: now,
-            n_requests: 0,
-            is_vacant: false,
-        };
+        let fresh = ServiceContainer::new(&name.into(), now);
         match self.containers.iter().position(|known| known.is_vacant) {
             Some(at) => {
                 self.containers[at] = fresh;
@@ -164,6 +200,9 @@ impl Service {
     /// The wall clock was set back to `now`: nothing was seen after that.
     pub(crate) fn set_back(&mut self, now: u64) {
         self.live = LiveWindow::default();
+        if let Some(inner) = &mut self.inner {
+            inner.set_back();
+        }
         for place in &mut self.containers {
             place.last_seen = place.last_seen.min(now);
         }
@@ -188,8 +227,75 @@ impl Service {
         at
     }
 
-    pub(crate) fn count(&mut self, total: usize) {
+    /// Counts a request of the container at `place`, whose series has `route`
+    /// and `total`.
+    pub(crate) fn record(
+        &mut self,
+        (place, route, total): (u32, RouteIndex, usize),
+        request: &RequestRecord,
+        facts: &Facts<'_>,
+        now: u64,
+    ) {
         self.totals[total].1 += 1;
+        let counters = self.route_counters.entry((place, route)).or_default();
+        facts.count(counters);
+        self.inference.record(place, request, facts);
+        let container = self.container(place as usize);
+        container.last_seen = now;
+        container.is_counted = true;
+        container.see(request);
+    }
+
+    /// Counts a request over a UNIX socket.
+    pub(crate) fn record_inner(&mut self, place: u32, request: &RequestRecord, now: u64) {
+        self.inner.get_or_insert_default().record(request);
+        let container = self.container(place as usize);
+        container.last_seen = now;
+        container.is_counted = true;
+        count_inner(&mut container.inner, request);
+    }
+
+    /// Counts an upgraded connection that ended.
+    pub(crate) fn record_session(&mut self, place: u32, session: &SessionRecord, now: u64) {
+        self.sessions.get_or_insert_default().record(session);
+        let container = self.container(place as usize);
+        container.last_seen = now;
+        container.is_counted = true;
+        count_session(&mut container.sessions, session);
+    }
+
+    /// Lets go of what vacant containers counted beside their series.
+    pub(crate) fn forget_vacant(&mut self) {
+        let containers = &self.containers;
+        let is_gone = |place: u32| containers[place as usize].is_vacant;
+        self.route_counters.retain(|(place, _), _| !is_gone(*place));
+        self.inference.forget(is_gone);
+    }
+
+    /// What its routes counted, by container.
+    pub(crate) fn route_counters(&self) -> impl Iterator<Item = RouteTotals> {
+        self.route_counters
+            .iter()
+            .map(|(&(place, route), counters)| RouteTotals {
+                service: Arc::clone(&self.name),
+                container: Arc::clone(&self.containers[place as usize].name),
+                route: Arc::clone(self.routes.name(route)),
+                counters: counters.clone(),
+            })
+    }
+
+    /// What its requests to inference endpoints counted.
+    pub(crate) fn inference(&self) -> impl Iterator<Item = InferenceTotals> {
+        self.inference
+            .iter()
+            .map(|(key, counters)| InferenceTotals {
+                service: Arc::clone(&self.name),
+                container: Arc::clone(&self.containers[key.container as usize].name),
+                operation: key.operation,
+                model: Arc::clone(&key.model),
+                error_type: Arc::clone(&key.error_type),
+                counters: counters.clone(),
+            })
     }
 
     /// Counts of its containers as wholes.
@@ -201,22 +307,33 @@ impl Service {
                 service: Arc::clone(&self.name),
                 container: Arc::clone(&known.name),
                 n_active: known.n_active,
-                queue: known.queue,
+                inner: known.inner.clone(),
+                sessions: known.sessions.clone(),
+                capture: known.account.capture,
+                kernel: known.account.kernel,
+                unseen_bytes: known.account.unseen_bytes,
             })
     }
 
     /// The service as it was when the second before `open` ended.
     pub(crate) fn snapshot(&self, since: u64, open: u64, window: Duration) -> ServiceSnapshot {
-        let mut containers: Vec<Arc<Container>> = self
+        let mut running: Vec<(&Arc<Container>, &ServiceContainer)> = self
             .containers
             .iter()
-            .filter_map(|known| known.running.clone())
+            .filter_map(|known| Some((known.running.as_ref()?, known)))
             .collect();
-        containers.sort_by(|a, b| a.name.cmp(&b.name));
+        running.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+        let (mut account, mut seen) = (Account::default(), RequestCounts::default());
+        for known in self.containers.iter().filter(|known| !known.is_vacant) {
+            account.merge(&known.account);
+            seen.merge(&known.seen);
+        }
+        let n_active = self.containers.iter().map(|known| known.n_active).sum();
+        seen.n_requests += n_active;
         ServiceSnapshot {
             name: Arc::clone(&self.name),
             project: self.project.clone(),
-            containers,
+            containers: running.iter().map(|(found, _)| Arc::clone(found)).collect(),
             window: self.live.figures(window),
             routes: self.live.routes(window),
             totals: self.route_totals(),
@@ -225,7 +342,20 @@ impl Service {
                 .and_then(|second| self.live.second(second)),
             sparkline: self.sparkline.rates(since, open),
             last_request: self.last_request,
-            n_active: self.containers.iter().map(|known| known.n_active).sum(),
+            n_active,
+            by_container: running
+                .iter()
+                .map(|(_, known)| ContainerSnapshot {
+                    window: self.live.container(&known.name, window),
+                    unseen_bytes: known.account.unseen_bytes,
+                })
+                .collect(),
+            inner: self.inner.as_ref().map(|inner| inner.snapshot(window)),
+            sessions: self.sessions.as_ref().map(|sessions| sessions.snapshot()),
+            capture: account.capture,
+            kernel: account.kernel,
+            seen,
+            unseen_bytes: account.unseen_bytes,
         }
     }
 

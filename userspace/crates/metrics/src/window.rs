@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use modeltap_core::histogram::DurationHistogram;
 use modeltap_core::record::Method;
 use modeltap_core::rollup::{Figures, Rollup};
 use modeltap_core::time::UnixNs;
 
 use crate::live::{RouteSnapshot, SecondFigures, WindowFigures, status_class};
+use crate::slice::{Live, Slice, Tally, Times, add_status, figures};
 use crate::sliding::Sliding;
 
 /// Values a sparkline keeps, of ten seconds each: 15 minutes.
@@ -22,10 +22,11 @@ const SPARKLINE_SECONDS: u64 = 10;
 #[derive(Debug, Default)]
 pub(crate) struct LiveWindow {
     seconds: VecDeque<LiveSecond>,
-    /// By route and method.
+    /// By name and method.
     routes: Vec<RouteWindow>,
-    durations: Option<Box<Sliding>>,
-    times_to_first_byte: Option<Box<Sliding>>,
+    /// By container's name, in no order.
+    containers: Vec<(Arc<str>, Slice)>,
+    times: [Option<Box<Sliding>>; Live::COUNT],
 }
 
 #[derive(Debug)]
@@ -35,57 +36,11 @@ struct LiveSecond {
     by_class: [u64; 6],
 }
 
-/// One route and method. Its merged histograms are sparse: there are hundreds
-/// of routes, and each fills some dozens of buckets.
 #[derive(Debug)]
 struct RouteWindow {
     route: Arc<str>,
     method: Option<Method>,
-    cells: VecDeque<Cell>,
-    durations: DurationHistogram,
-    times_to_first_byte: DurationHistogram,
-}
-
-/// One second of a route. Histograms are kept encoded, at about three bytes a
-/// bucket instead of sixteen: there are sixty a route.
-#[derive(Debug)]
-struct Cell {
-    second: u64,
-    tally: Tally,
-    by_status: Box<[(Option<u16>, u64)]>,
-    durations: Box<[u8]>,
-    times_to_first_byte: Box<[u8]>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Tally {
-    n_requests: u64,
-    n_errors: u64,
-    n_incomplete: u64,
-    sum_ns: u64,
-    max_ns: u64,
-}
-
-impl Tally {
-    fn add(&mut self, other: Self) {
-        self.n_requests += other.n_requests;
-        self.n_errors += other.n_errors;
-        self.n_incomplete += other.n_incomplete;
-        self.sum_ns = self.sum_ns.saturating_add(other.sum_ns);
-        self.max_ns = self.max_ns.max(other.max_ns);
-    }
-}
-
-impl From<&Figures> for Tally {
-    fn from(figures: &Figures) -> Self {
-        Self {
-            n_requests: figures.n_requests,
-            n_errors: figures.n_errors,
-            n_incomplete: figures.n_incomplete,
-            sum_ns: figures.duration_sum_ns,
-            max_ns: figures.duration_max_ns,
-        }
-    }
+    slice: Slice,
 }
 
 impl LiveWindow {
@@ -104,21 +59,15 @@ impl LiveWindow {
                 add_status(&mut by_status, rollup.key.status, rollup.figures.n_requests);
                 by_class[status_class(rollup.key.status)] += rollup.figures.n_requests;
             }
-            let cell = Cell {
-                second,
-                tally: Tally::from(&all),
-                by_status: by_status.into(),
-                durations: all.duration.encode().into(),
-                times_to_first_byte: all.time_to_first_byte.encode().into(),
-            };
-            tally.add(cell.tally);
-            sliding(&mut self.durations).add(&all.duration);
-            sliding(&mut self.times_to_first_byte).add(&all.time_to_first_byte);
-            let route = self.route(&group[0]);
-            route.durations.merge(&all.duration);
-            route.times_to_first_byte.merge(&all.time_to_first_byte);
-            route.cells.push_back(cell);
+            tally.add(&Tally::from(&all));
+            for time in Live::ALL {
+                if let Some(times) = time.of(&all) {
+                    sliding(&mut self.times[time as usize]).add(times);
+                }
+            }
+            self.route(&group[0]).slice.push(second, &all, by_status);
         }
+        self.push_containers(second, rollups);
         self.seconds.push_back(LiveSecond {
             second,
             tally,
@@ -128,33 +77,27 @@ impl LiveWindow {
 
     /// Lets go of the seconds outside `first..end`.
     pub(crate) fn expire(&mut self, first: u64, end: u64) {
-        let is_over = |second: u64| !(first..end).contains(&second);
-        let mut durations = DurationHistogram::default();
-        let mut times_to_first_byte = DurationHistogram::default();
+        let mut gone = Times::default();
         for route in &mut self.routes {
-            while route.cells.front().is_some_and(|cell| is_over(cell.second)) {
-                let cell = route.cells.pop_front().expect("the front was just seen");
-                let gone = decoded(&cell.durations);
-                route.durations.subtract(&gone);
-                durations.merge(&gone);
-                let gone = decoded(&cell.times_to_first_byte);
-                route.times_to_first_byte.subtract(&gone);
-                times_to_first_byte.merge(&gone);
-            }
+            route.slice.expire(first, end, &mut gone);
         }
-        self.routes.retain(|route| !route.cells.is_empty());
-        while self.seconds.front().is_some_and(|old| is_over(old.second)) {
+        self.routes.retain(|route| !route.slice.is_empty());
+        for (_, slice) in &mut self.containers {
+            slice.expire(first, end, &mut Times::default());
+        }
+        self.containers.retain(|(_, slice)| !slice.is_empty());
+        let is_over = |old: &LiveSecond| !(first..end).contains(&old.second);
+        while self.seconds.front().is_some_and(is_over) {
             self.seconds.pop_front();
         }
         if self.seconds.is_empty() {
             *self = Self::default();
             return;
         }
-        if !durations.is_empty() {
-            sliding(&mut self.durations).remove(&durations);
-        }
-        if !times_to_first_byte.is_empty() {
-            sliding(&mut self.times_to_first_byte).remove(&times_to_first_byte);
+        for (place, gone) in self.times.iter_mut().zip(&gone) {
+            if !gone.is_empty() {
+                sliding(place).remove(gone);
+            }
         }
     }
 
@@ -162,11 +105,20 @@ impl LiveWindow {
     pub(crate) fn figures(&self, length: Duration) -> WindowFigures {
         let mut tally = Tally::default();
         for second in &self.seconds {
-            tally.add(second.tally);
+            tally.add(&second.tally);
         }
-        let durations = |q| self.durations.as_ref()?.quantile(q);
-        let ttfb = |q| self.times_to_first_byte.as_ref()?.quantile(q);
-        figures(tally, durations, ttfb, length)
+        figures(&tally, length, |time, q| {
+            self.times[time as usize].as_ref()?.quantile(q)
+        })
+    }
+
+    /// Figures of one container over the window.
+    pub(crate) fn container(&self, name: &str, length: Duration) -> WindowFigures {
+        self.containers
+            .iter()
+            .find(|(known, _)| **known == *name)
+            .map(|(_, slice)| slice.figures(length))
+            .unwrap_or_default()
     }
 
     /// Figures of one second.
@@ -175,46 +127,70 @@ impl LiveWindow {
             .seconds
             .back()
             .filter(|newest| newest.second == second)?;
-        let mut durations = DurationHistogram::default();
-        let mut ttfb = DurationHistogram::default();
-        for cell in self.routes.iter().filter_map(|route| route.cells.back()) {
-            if cell.second == second {
-                durations.merge(&decoded(&cell.durations));
-                ttfb.merge(&decoded(&cell.times_to_first_byte));
-            }
+        let mut times = Times::default();
+        for route in &self.routes {
+            route.slice.newest_into(second, &mut times);
         }
-        let length = Duration::from_secs(1);
-        let (durations, ttfb) = (|q| durations.quantile(q), |q| ttfb.quantile(q));
+        let quantile = |time: Live, q| times[time as usize].quantile(q);
         Some(SecondFigures {
             at: UnixNs(second.saturating_mul(1_000_000_000)),
-            figures: figures(newest.tally, durations, ttfb, length),
+            figures: figures(&newest.tally, Duration::from_secs(1), quantile),
             by_status_class: newest.by_class,
         })
     }
 
     /// Figures of each route and method, those that took the most time first.
     pub(crate) fn routes(&self, length: Duration) -> Vec<RouteSnapshot> {
-        let mut routes: Vec<(u64, RouteSnapshot)> = self
+        let sums: Vec<u64> = self
             .routes
             .iter()
-            .map(|route| route.snapshot(length))
+            .map(|route| route.slice.sum_ns())
             .collect();
-        let sum: u64 = routes.iter().map(|(sum_ns, _)| sum_ns).sum();
-        routes.sort_by_key(|(sum_ns, _)| std::cmp::Reverse(*sum_ns));
-        let share = |sum_ns: u64| {
-            if sum == 0 {
-                0.0
-            } else {
-                sum_ns as f64 / sum as f64
-            }
-        };
-        routes
+        let sum: u64 = sums.iter().sum();
+        let mut order: Vec<usize> = (0..sums.len()).collect();
+        order.sort_by_key(|&at| std::cmp::Reverse(sums[at]));
+        order
             .into_iter()
-            .map(|(sum_ns, route)| RouteSnapshot {
-                time_share: share(sum_ns),
-                ..route
+            .map(|at| {
+                let route = &self.routes[at];
+                RouteSnapshot {
+                    route: Arc::clone(&route.route),
+                    method: route.method,
+                    window: route.slice.figures(length),
+                    by_status: route.slice.by_status(),
+                    time_share: if sum == 0 {
+                        0.0
+                    } else {
+                        sums[at] as f64 / sum as f64
+                    },
+                }
             })
             .collect()
+    }
+
+    fn push_containers(&mut self, second: u64, rollups: &[Rollup]) {
+        // By container: its figures, and its requests by status.
+        type Merged<'a> = (&'a Arc<str>, Figures, Vec<(Option<u16>, u64)>);
+        let mut merged: Vec<Merged<'_>> = Vec::new();
+        for rollup in rollups {
+            let name = &rollup.key.container;
+            let at = merged.iter().position(|(known, ..)| *known == name);
+            let at = at.unwrap_or_else(|| {
+                merged.push((name, Figures::default(), Vec::new()));
+                merged.len() - 1
+            });
+            merged[at].1.merge(&rollup.figures);
+            let n_requests = rollup.figures.n_requests;
+            add_status(&mut merged[at].2, rollup.key.status, n_requests);
+        }
+        for (name, figures, by_status) in merged {
+            let known = self.containers.iter().position(|(known, _)| known == name);
+            let at = known.unwrap_or_else(|| {
+                self.containers.push((Arc::clone(name), Slice::default()));
+                self.containers.len() - 1
+            });
+            self.containers[at].1.push(second, &figures, by_status);
+        }
     }
 
     /// The route of a rollup, which is made where there is none.
@@ -227,9 +203,7 @@ impl LiveWindow {
             let fresh = RouteWindow {
                 route: Arc::clone(&key.route),
                 method: key.method,
-                cells: VecDeque::new(),
-                durations: DurationHistogram::default(),
-                times_to_first_byte: DurationHistogram::default(),
+                slice: Slice::default(),
             };
             self.routes.insert(at, fresh);
             at
@@ -238,67 +212,8 @@ impl LiveWindow {
     }
 }
 
-impl RouteWindow {
-    /// Its summed durations, and the rest but for its share of the time.
-    fn snapshot(&self, length: Duration) -> (u64, RouteSnapshot) {
-        let mut tally = Tally::default();
-        let mut by_status = Vec::new();
-        for cell in &self.cells {
-            tally.add(cell.tally);
-            for &(status, count) in &cell.by_status {
-                add_status(&mut by_status, status, count);
-            }
-        }
-        by_status.sort_unstable();
-        let durations = |q| self.durations.quantile(q);
-        let ttfb = |q| self.times_to_first_byte.quantile(q);
-        let route = RouteSnapshot {
-            route: Arc::clone(&self.route),
-            method: self.method,
-            window: figures(tally, durations, ttfb, length),
-            by_status,
-            time_share: 0.0,
-        };
-        (tally.sum_ns, route)
-    }
-}
-
 fn sliding(place: &mut Option<Box<Sliding>>) -> &mut Sliding {
     place.get_or_insert_with(|| Box::new(Sliding::new()))
-}
-
-fn figures(
-    tally: Tally,
-    durations: impl Fn(f64) -> Option<Duration>,
-    ttfb: impl Fn(f64) -> Option<Duration>,
-    length: Duration,
-) -> WindowFigures {
-    let max = (tally.n_requests > 0).then(|| Duration::from_nanos(tally.max_ns));
-    // The middle of the last bucket may lie above the longest duration.
-    let capped = |at: Option<Duration>| at.map(|at| max.map_or(at, |max| at.min(max)));
-    WindowFigures {
-        n_requests: tally.n_requests,
-        n_errors: tally.n_errors,
-        n_incomplete: tally.n_incomplete,
-        rate: tally.n_requests as f64 / length.as_secs_f64().max(1.0),
-        p50: capped(durations(0.5)),
-        p95: capped(durations(0.95)),
-        p99: capped(durations(0.99)),
-        max,
-        ttfb_p50: capped(ttfb(0.5)),
-        ttfb_p95: capped(ttfb(0.95)),
-    }
-}
-
-fn add_status(by_status: &mut Vec<(Option<u16>, u64)>, status: Option<u16>, count: u64) {
-    match by_status.iter_mut().find(|(known, _)| *known == status) {
-        Some((_, n_requests)) => *n_requests += count,
-        None => by_status.push((status, count)),
-    }
-}
-
-fn decoded(bytes: &[u8]) -> DurationHistogram {
-    DurationHistogram::decode(bytes).expect("the bytes were encoded here")
 }
 
 /// Requests by ten seconds of wall time; only those with requests take room.

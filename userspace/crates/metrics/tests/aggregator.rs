@@ -4,6 +4,7 @@ mod support;
 
 use std::time::Duration;
 
+use modeltap_core::measure::Measure;
 use modeltap_core::record::{Completeness, Method, Outcome};
 use modeltap_core::rollup::Figures;
 use modeltap_core::time::UnixNs;
@@ -259,7 +260,8 @@ fn totals_tell_versions_apart_and_count_exactly_by_bucket() {
     );
     assert_eq!(newer.counters.duration.sum_ns, 11_000_000);
     assert_eq!(newer.counters.response_body.sum_bytes, 4_000);
-    assert_eq!(totals.containers[0].queue.count(), 3);
+    let queue = totals.routes[0].counters.measure(Measure::Queue);
+    assert_eq!(queue.map(|queue| queue.count()), Some(3));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
+use modeltap_core::measure::Measure;
 use modeltap_core::record::Method;
 use modeltap_core::time::UnixNs;
 use thiserror::Error;
@@ -23,6 +24,47 @@ pub enum Metric {
     Duration,
     /// Times to the first byte.
     TimeToFirstByte,
+    /// Another time.
+    Measure(Measure),
+    /// Content chunks of responses that streamed.
+    Chunks,
+    /// Stalls of responses that streamed.
+    Stalls,
+    /// Tokens of prompts, of requests that told them.
+    InputTokens,
+    /// Tokens generated, of requests that told them.
+    OutputTokens,
+}
+
+impl Metric {
+    /// Whether it is counted, not timed.
+    #[must_use]
+    pub fn is_count(self) -> bool {
+        match self {
+            Self::Requests
+            | Self::Errors
+            | Self::Chunks
+            | Self::Stalls
+            | Self::InputTokens
+            | Self::OutputTokens => true,
+            Self::Duration | Self::TimeToFirstByte | Self::Measure(_) => false,
+        }
+    }
+
+    /// The column that it is read from.
+    pub(crate) fn column(self) -> &'static str {
+        match self {
+            Self::Requests => "n_requests",
+            Self::Errors => "n_errors",
+            Self::Duration => "duration",
+            Self::TimeToFirstByte => "ttfb",
+            Self::Measure(measure) => measure.as_str(),
+            Self::Chunks => "n_chunks",
+            Self::Stalls => "n_stalls",
+            Self::InputTokens => "input_tokens",
+            Self::OutputTokens => "output_tokens",
+        }
+    }
 }
 
 /// What is said of it.
@@ -211,15 +253,15 @@ impl Query {
     /// The range in whole steps.
     pub(crate) fn range(&self) -> Result<Range, QueryError> {
         let invalid = |text: String| Err(QueryError::Invalid(text));
-        match (self.metric, self.stat) {
-            (Metric::Requests | Metric::Errors, Stat::Rate | Stat::Count) => {}
-            (Metric::Requests | Metric::Errors, _) => {
-                return invalid("requests and errors have the stats rate and count".into());
+        let is_count = matches!(self.stat, Stat::Rate | Stat::Count);
+        match (self.metric.is_count(), is_count) {
+            (true, false) => {
+                return invalid("what is counted has the stats rate and count".into());
             }
-            (Metric::Duration | Metric::TimeToFirstByte, Stat::Rate | Stat::Count) => {
+            (false, true) => {
                 return invalid("durations have the stats p50 to p999, max and avg".into());
             }
-            (Metric::Duration | Metric::TimeToFirstByte, _) => {}
+            (true, true) | (false, false) => {}
         }
         if let Stat::Quantile(q) = self.stat
             && !(0.0..=1.0).contains(&q)
@@ -346,6 +388,10 @@ mod tests {
             (Metric::Duration, Stat::Quantile(1.5), false),
             (Metric::Duration, Stat::Rate, false),
             (Metric::TimeToFirstByte, Stat::Max, true),
+            (Metric::Measure(Measure::Felt), Stat::Quantile(0.999), true),
+            (Metric::Measure(Measure::Queue), Stat::Count, false),
+            (Metric::Chunks, Stat::Rate, true),
+            (Metric::OutputTokens, Stat::Avg, false),
         ] {
             let asked = Query {
                 metric,

@@ -71,13 +71,9 @@ impl Reader {
                 deadline,
             };
             match (query.metric, query.stat) {
-                (Metric::Requests | Metric::Errors, _)
-                | (Metric::Duration, Stat::Max | Stat::Avg | Stat::Rate | Stat::Count) => {
-                    task.scalars(query, &mut series)?;
-                }
-                (Metric::Duration | Metric::TimeToFirstByte, _) => {
-                    task.histograms(query, summary.n_rows, &mut series)?;
-                }
+                (Metric::Duration, Stat::Max | Stat::Avg) => task.scalars(query, &mut series)?,
+                (metric, _) if metric.is_count() => task.scalars(query, &mut series)?,
+                _ => task.histograms(query, summary.n_rows, &mut series)?,
             }
         }
         Ok(QueryResult {
@@ -119,10 +115,11 @@ impl Reader {
 
         let sql = format!(
             "SELECT service, sum(n_requests)::UBIGINT, sum(n_errors)::UBIGINT, \
-             sum(n_incomplete)::UBIGINT, sum(duration_sum_ns)::DOUBLE, max(duration_max_ns), \
-             count(*)::UBIGINT FROM ({}) GROUP BY 1 ORDER BY 1 LIMIT {MAX_SERVICES}",
+             sum(n_incomplete)::UBIGINT, sum(duration_sum_ns)::DOUBLE / nullif(sum(n), 0)::DOUBLE, \
+             max(duration_max_ns), count(*)::UBIGINT FROM ({}) GROUP BY 1 ORDER BY 1 LIMIT {MAX_SERVICES}",
             filter.source(
-                "service, n_requests, n_errors, n_incomplete, duration_sum_ns, duration_max_ns"
+                "service, n_requests, n_errors, n_incomplete, duration_sum_ns, duration_max_ns, \
+                 CASE WHEN outcome = 'lost' THEN 0 ELSE n_requests END AS n"
             ),
         );
         let mut statement = connection.prepare(&sql)?;
@@ -131,15 +128,14 @@ impl Reader {
         let mut n_rows = 0;
         while let Some(row) = rows.next()? {
             let n_requests: u64 = row.get(1)?;
-            let sum_ns: f64 = row.get(4)?;
+            let avg_ns: Option<f64> = row.get(4)?;
             n_rows += row.get::<_, u64>(6)?;
             services.push(ServiceOverview {
                 service: row.get(0)?,
                 n_requests,
                 n_errors: row.get(2)?,
                 n_incomplete: row.get(3)?,
-                avg: (n_requests > 0)
-                    .then(|| Duration::from_nanos((sum_ns / n_requests as f64) as u64)),
+                avg: avg_ns.map(|ns| Duration::from_nanos(ns as u64)),
                 p50: None,
                 p95: None,
                 p99: None,
@@ -359,14 +355,17 @@ impl Task<'_> {
 
     /// Counts, sums and maxima, which DuckDB adds up.
     fn scalars(&self, query: &Query, series: &mut [QuerySeries]) -> Result<(), QueryError> {
+        let column = query.metric.column();
         let (columns, value) = match (query.metric, query.stat) {
-            (Metric::Errors, _) => ("n_errors", "sum(n_errors)::DOUBLE"),
-            (Metric::Duration, Stat::Max) => ("duration_max_ns", "max(duration_max_ns) / 1e9"),
-            (Metric::Duration, Stat::Avg) => (
-                "duration_sum_ns, n_requests",
-                "sum(duration_sum_ns)::DOUBLE / sum(n_requests)::DOUBLE / 1e9",
+            (Metric::Duration, Stat::Max) => {
+                ("duration_max_ns", "max(duration_max_ns) / 1e9".to_owned())
+            }
+            (Metric::Duration, _) => (
+                // Requests whose end was lost have no duration.
+                "duration_sum_ns, CASE WHEN outcome = 'lost' THEN 0 ELSE n_requests END AS n",
+                "sum(duration_sum_ns)::DOUBLE / nullif(sum(n), 0)::DOUBLE / 1e9".to_owned(),
             ),
-            _ => ("n_requests", "sum(n_requests)::DOUBLE"),
+            _ => (column, format!("sum({column})::DOUBLE")),
         };
         let sql = format!(
             "SELECT step, name, {value} FROM ({}) GROUP BY step, name",
@@ -408,21 +407,22 @@ impl Task<'_> {
         n_rows: u64,
         series: &mut [QuerySeries],
     ) -> Result<(), QueryError> {
-        let column = match query.metric {
-            Metric::TimeToFirstByte => "ttfb",
-            _ => "duration",
-        };
         let n_series = series.len();
-        self.merge(column, n_rows, n_series, |step, at, merged| {
-            let value = match query.stat {
-                Stat::Quantile(q) => merged.quantile(q).map(|at| at.as_secs_f64()),
-                Stat::Max => merged.quantile(1.0).map(|at| at.as_secs_f64()),
-                _ => merged.mean(),
-            };
-            if let Some(slot) = series[at].values.get_mut(step) {
-                *slot = value;
-            }
-        })
+        self.merge(
+            query.metric.column(),
+            n_rows,
+            n_series,
+            |step, at, merged| {
+                let value = match query.stat {
+                    Stat::Quantile(q) => merged.quantile(q).map(|at| at.as_secs_f64()),
+                    Stat::Max => merged.quantile(1.0).map(|at| at.as_secs_f64()),
+                    _ => merged.mean(),
+                };
+                if let Some(slot) = series[at].values.get_mut(step) {
+                    *slot = value;
+                }
+            },
+        )
     }
 
     /// Merges the histograms of `column` by step and series, and gives each to

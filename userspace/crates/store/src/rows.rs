@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use duckdb::arrow::array::{
     ArrayRef, BinaryBuilder, RecordBatch, StringBuilder, TimestampMicrosecondArray, UInt16Builder,
-    UInt64Array,
+    UInt64Array, UInt64Builder,
 };
 use duckdb::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use modeltap_core::histogram::DurationHistogram;
+use modeltap_core::measure::Measure;
 use modeltap_core::record::Method;
 use modeltap_core::rollup::{Figures, Rollup};
 use modeltap_core::time::UnixNs;
@@ -45,6 +47,11 @@ pub(crate) struct Rows {
     response_body_bytes: Vec<u64>,
     duration: BinaryBuilder,
     ttfb: BinaryBuilder,
+    measures: [BinaryBuilder; Measure::COUNT],
+    n_chunks: UInt64Builder,
+    n_stalls: UInt64Builder,
+    input_tokens: UInt64Builder,
+    output_tokens: UInt64Builder,
 }
 
 /// Microseconds of Unix time, as DuckDB's TIMESTAMP has them.
@@ -88,12 +95,23 @@ impl Rows {
         self.response_body_bytes.push(figures.response_body_bytes);
         self.duration.append_value(figures.duration.encode());
         self.ttfb.append_value(figures.time_to_first_byte.encode());
+        for (column, measure) in self.measures.iter_mut().zip(Measure::ALL) {
+            column.append_option(figures.measure(measure).map(DurationHistogram::encode));
+        }
+        let detail = figures.detail.as_deref();
+        let streams = detail.map(|detail| detail.streams);
+        let streams = streams.filter(|s| s.n_chunks > 0 || s.n_stalls > 0);
+        self.n_chunks.append_option(streams.map(|s| s.n_chunks));
+        self.n_stalls.append_option(streams.map(|s| s.n_stalls));
+        let tokens = detail.map(|detail| detail.tokens).unwrap_or_default();
+        self.input_tokens.append_option(tokens.input);
+        self.output_tokens.append_option(tokens.output);
     }
 
     /// The columns, in the order of the tables.
     pub(crate) fn finish(mut self) -> RecordBatch {
         let n = |values: Vec<u64>| Arc::new(UInt64Array::from(values)) as ArrayRef;
-        let columns: Vec<ArrayRef> = vec![
+        let mut columns: Vec<ArrayRef> = vec![
             Arc::new(TimestampMicrosecondArray::from(self.start)),
             Arc::new(self.service.finish()),
             Arc::new(self.container.finish()),
@@ -111,22 +129,38 @@ impl Rows {
             Arc::new(self.duration.finish()),
             Arc::new(self.ttfb.finish()),
         ];
+        for mut column in self.measures {
+            columns.push(Arc::new(column.finish()));
+        }
+        columns.push(Arc::new(self.n_chunks.finish()));
+        columns.push(Arc::new(self.n_stalls.finish()));
+        columns.push(Arc::new(self.input_tokens.finish()));
+        columns.push(Arc::new(self.output_tokens.finish()));
         RecordBatch::try_new(schema(), columns).expect("columns are of the schema's types")
     }
 }
 
 fn schema() -> SchemaRef {
+    let is_later = |name| {
+        Measure::parse(name).is_some()
+            || ["n_chunks", "n_stalls", "input_tokens", "output_tokens"].contains(&name)
+    };
     let fields: Vec<Field> = COLUMNS
         .iter()
         .map(|&name| {
             let kind = match name {
+                name if Measure::parse(name).is_some() => DataType::Binary,
                 "start" => DataType::Timestamp(TimeUnit::Microsecond, None),
                 "status" => DataType::UInt16,
                 "duration" | "ttfb" => DataType::Binary,
                 "service" | "container" | "route" | "method" | "outcome" => DataType::Utf8,
                 _ => DataType::UInt64,
             };
-            Field::new(name, kind, matches!(name, "method" | "status"))
+            Field::new(
+                name,
+                kind,
+                matches!(name, "method" | "status") || is_later(name),
+            )
         })
         .collect();
     Arc::new(Schema::new(fields))

@@ -32,7 +32,7 @@ pub(crate) const TIERS: [Tier; 3] = [
 ];
 
 /// The columns of a tier, in order.
-pub(crate) const COLUMNS: [&str; 16] = [
+pub(crate) const COLUMNS: [&str; 28] = [
     "start",
     "service",
     "container",
@@ -49,6 +49,18 @@ pub(crate) const COLUMNS: [&str; 16] = [
     "response_body_bytes",
     "duration",
     "ttfb",
+    "felt",
+    "queue",
+    "read",
+    "app",
+    "stream",
+    "drain",
+    "first_chunk",
+    "chunk_interval",
+    "n_chunks",
+    "n_stalls",
+    "input_tokens",
+    "output_tokens",
 ];
 
 /// Log beyond which DuckDB writes a checkpoint: far below the memory limit,
@@ -56,7 +68,7 @@ pub(crate) const COLUMNS: [&str; 16] = [
 const CHECKPOINT_THRESHOLD: &str = "8MiB";
 
 /// Each brings the schema from its index to the next version.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// The schema version this program writes.
 pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
@@ -131,11 +143,17 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<(), SchemaError> {
         )?;
         transaction.commit()?;
     }
+    if from > 0 && from < SCHEMA_VERSION {
+        // The log then holds rows of one schema only.
+        connection.execute_batch("CHECKPOINT")?;
+    }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use modeltap_core::measure::Measure;
+
     use super::*;
 
     #[test]
@@ -155,6 +173,36 @@ mod tests {
                 .unwrap();
             assert_eq!(names, COLUMNS);
         }
+    }
+
+    #[test]
+    fn columns_of_measures_are_in_their_order() {
+        let first = COLUMNS.iter().position(|name| *name == "felt").unwrap();
+        let names = Measure::ALL.map(Measure::as_str);
+        assert_eq!(COLUMNS[first..first + Measure::COUNT], names);
+    }
+
+    #[test]
+    fn rows_of_the_first_schema_are_kept_with_nothing_in_the_new_columns() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(MIGRATIONS[0]).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO modeltap_schema VALUES (1, NULL); \
+                 INSERT INTO rollups_60s VALUES (make_timestamp(60000000), 'api', 'api-1', '/a', \
+                 'GET', 200, 'complete', 7, 0, 0, 700, 100, 0, 0, '\\x01\\x07', '\\x01\\x07')",
+            )
+            .unwrap();
+        migrate(&mut connection).unwrap();
+        assert_eq!(version(&connection).unwrap(), 2);
+        let row: (u64, u64, Option<Vec<u8>>, Option<u64>) = connection
+            .query_row(
+                "SELECT width_s, n_requests, felt, n_chunks FROM rollups",
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+            )
+            .unwrap();
+        assert_eq!(row, (60, 7, None, None));
     }
 
     #[test]

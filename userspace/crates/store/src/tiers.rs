@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use duckdb::Connection;
+use duckdb::{Connection, Row};
 use modeltap_core::histogram::DurationHistogram;
-use modeltap_core::rollup::Figures;
+use modeltap_core::measure::{Measure, TokenSums};
+use modeltap_core::rollup::{Detail, Figures};
 use modeltap_core::time::UnixNs;
 
 use crate::rows::{RowKey, Rows, micros};
-use crate::schema::{TIERS, Tier};
+use crate::schema::{COLUMNS, TIERS, Tier};
 
 /// How long rollups are kept, by the length of their windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,10 +171,9 @@ fn merge(
     end: i64,
 ) -> duckdb::Result<BTreeMap<RowKey, Figures>> {
     let sql = format!(
-        "SELECT epoch_us(start), service, container, route, method, status, outcome, n_requests, \
-         n_errors, n_incomplete, duration_sum_ns, duration_max_ns, request_body_bytes, \
-         response_body_bytes, duration, ttfb FROM {} \
+        "SELECT epoch_us(start), {} FROM {} \
          WHERE start >= make_timestamp(?) AND start < make_timestamp(?)",
+        COLUMNS[1..].join(", "),
         tier.table
     );
     let mut statement = connection.prepare_cached(&sql)?;
@@ -197,13 +197,6 @@ fn merge(
             outcome: text(6)?,
             start_us: start - start.rem_euclid(width),
         };
-        let histogram = |column: usize| -> duckdb::Result<DurationHistogram> {
-            let bytes: Vec<u8> = row.get(column)?;
-            DurationHistogram::decode(&bytes).map_err(|error| {
-                let kind = duckdb::types::Type::Blob;
-                duckdb::Error::FromSqlConversionFailure(column, kind, Box::new(error))
-            })
-        };
         let figures = Figures {
             n_requests: row.get(7)?,
             n_errors: row.get(8)?,
@@ -212,8 +205,9 @@ fn merge(
             duration_max_ns: row.get(11)?,
             request_body_bytes: row.get(12)?,
             response_body_bytes: row.get(13)?,
-            duration: histogram(14)?,
-            time_to_first_byte: histogram(15)?,
+            duration: histogram(row, 14)?.unwrap_or_default(),
+            time_to_first_byte: histogram(row, 15)?.unwrap_or_default(),
+            detail: detail(row)?,
         };
         merged
             .entry(key)
@@ -221,6 +215,35 @@ fn merge(
             .merge(&figures);
     }
     Ok(merged)
+}
+
+fn histogram(row: &Row<'_>, column: usize) -> duckdb::Result<Option<DurationHistogram>> {
+    let Some(bytes) = row.get::<_, Option<Vec<u8>>>(column)? else {
+        return Ok(None);
+    };
+    let decoded = DurationHistogram::decode(&bytes).map_err(|error| {
+        let kind = duckdb::types::Type::Blob;
+        duckdb::Error::FromSqlConversionFailure(column, kind, Box::new(error))
+    })?;
+    Ok(Some(decoded))
+}
+
+/// What is kept beside durations; `None` in a row that has nothing of it.
+fn detail(row: &Row<'_>) -> duckdb::Result<Option<Box<Detail>>> {
+    let mut detail = Detail::default();
+    for (column, measure) in (16..).zip(Measure::ALL) {
+        if let Some(times) = histogram(row, column)? {
+            detail.measures[measure] = times;
+        }
+    }
+    let count = |column: usize| row.get::<_, Option<u64>>(column);
+    detail.streams.n_chunks = count(24)?.unwrap_or_default();
+    detail.streams.n_stalls = count(25)?.unwrap_or_default();
+    detail.tokens = TokenSums {
+        input: count(26)?,
+        output: count(27)?,
+    };
+    Ok((detail != Detail::default()).then(|| Box::new(detail)))
 }
 
 /// Spells each name once.
@@ -275,6 +298,15 @@ mod tests {
                     figures.duration_sum_ns += duration.as_nanos() as u64;
                     figures.duration_max_ns =
                         figures.duration_max_ns.max(duration.as_nanos() as u64);
+                    // Rows with and without each of the later columns.
+                    if route == "/a" {
+                        let detail = figures.detail.get_or_insert_default();
+                        detail.measures[Measure::Felt].record(duration * 2);
+                        detail.measures[Measure::ChunkInterval].record(duration / 3);
+                        detail.streams.n_chunks += second % 3;
+                        detail.streams.n_stalls += second % 2;
+                        detail.tokens.output = (second % 5 == 0).then_some(second);
+                    }
                 }
                 all.merge(&figures);
                 rows.push_rollup(&Rollup {

@@ -137,6 +137,7 @@ fn watched(cgroup: u64, name: &str) -> Option<Known> {
         cgroup: modeltap_core::connection::CgroupId(cgroup),
         pid: 5,
         routes: Vec::new(),
+        inspect: modeltap_core::container::Inspect::default(),
     }))
 }
 

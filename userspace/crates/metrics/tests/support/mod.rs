@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use modeltap_core::connection::{CgroupId, ConnectionId, Transport};
-use modeltap_core::container::{Container, ContainerId, ServiceName};
+use modeltap_core::container::{Container, ContainerId, Inspect, ServiceName};
 use modeltap_core::record::{Completeness, Method, Outcome, RequestRecord, Timings};
 use modeltap_core::time::{MonotonicNs, TimeAnchor, UnixNs};
 
@@ -28,6 +28,7 @@ pub fn container(service: &str, name: &str) -> Container {
         cgroup: CgroupId(name.len() as u64 * 1_000 + u64::from(name.as_bytes()[name.len() - 1])),
         pid: 1,
         routes: Vec::new(),
+        inspect: Inspect::default(),
     }
 }
 
