@@ -177,7 +177,8 @@ pub fn visit_encoded(mut bytes: &[u8], mut visit: impl FnMut(u16, u64)) -> Resul
     Ok(())
 }
 
-fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
+/// Appends a number as LEB128.
+pub fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         bytes.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
@@ -185,7 +186,11 @@ fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
     bytes.push(value as u8);
 }
 
-fn take_varint(bytes: &mut &[u8]) -> Result<u64, DecodeError> {
+/// Takes a number that [`push_varint`] appended from the front of `bytes`.
+///
+/// # Errors
+/// The bytes end inside the number, or it is longer than ten bytes.
+pub fn take_varint(bytes: &mut &[u8]) -> Result<u64, DecodeError> {
     let mut value = 0_u64;
     for shift in (0..u64::BITS).step_by(7) {
         let (&byte, rest) = bytes.split_first().ok_or(DecodeError::Truncated)?;

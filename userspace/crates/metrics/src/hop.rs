@@ -31,7 +31,7 @@ impl InnerHops {
     pub(crate) fn close(&mut self, second: u64) {
         if self.open.n_requests > 0 {
             let closed = std::mem::take(&mut self.open);
-            self.window.push(second, &closed, Vec::new());
+            self.window.push(second, &closed, &[]);
         }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use modeltap_core::histogram::DurationHistogram;
+use modeltap_core::histogram::{DurationHistogram, push_varint, take_varint};
 use modeltap_core::measure::{Measure, PartSums, StreamSums, TokenSums};
 use modeltap_core::rollup::Figures;
 
@@ -49,64 +49,28 @@ impl Live {
 /// A histogram of each of them; empty ones take no room of their own.
 pub(crate) type Times = [DurationHistogram; Live::COUNT];
 
-/// Its merged histograms are sparse: there are hundreds of slices, and each
-/// fills some dozens of buckets.
+/// Requests by status; `None` without one.
+type ByStatus = Vec<(Option<u16>, u64)>;
+
+/// What a slice gathered in its window, and each of its seconds to take out
+/// again. Its merged histograms are sparse: there are hundreds of slices, and
+/// each fills some dozens of buckets.
 #[derive(Debug, Default)]
 pub(crate) struct Slice {
     cells: VecDeque<Cell>,
+    tally: Tally,
+    by_status: ByStatus,
     merged: Times,
 }
 
-/// One second of a slice. Histograms are kept encoded, at about three bytes a
-/// bucket instead of sixteen: there are sixty cells a slice.
+/// One second of a slice: sixty a slice, so that all but the time and the
+/// longest duration, which cannot be taken out of a maximum, is kept encoded
+/// in a hundred bytes.
 #[derive(Debug)]
 struct Cell {
     second: u64,
-    tally: Tally,
-    by_status: Box<[(Option<u16>, u64)]>,
-    times: [Box<[u8]>; Live::COUNT],
-}
-
-/// Counts and sums of a second.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
-    n_requests: u64,
-    n_errors: u64,
-    n_incomplete: u64,
-    sum_ns: u64,
     max_ns: u64,
-    parts: PartSums,
-    streams: StreamSums,
-    tokens: TokenSums,
-}
-
-impl Tally {
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.n_requests += other.n_requests;
-        self.n_errors += other.n_errors;
-        self.n_incomplete += other.n_incomplete;
-        self.sum_ns = self.sum_ns.saturating_add(other.sum_ns);
-        self.max_ns = self.max_ns.max(other.max_ns);
-        self.parts.merge(&other.parts);
-        self.streams.merge(&other.streams);
-        self.tokens.merge(&other.tokens);
-    }
-}
-
-impl From<&Figures> for Tally {
-    fn from(figures: &Figures) -> Self {
-        let detail = figures.detail.as_deref();
-        Self {
-            n_requests: figures.n_requests,
-            n_errors: figures.n_errors,
-            n_incomplete: figures.n_incomplete,
-            sum_ns: figures.duration_sum_ns,
-            max_ns: figures.duration_max_ns,
-            parts: detail.map(|detail| detail.parts).unwrap_or_default(),
-            streams: detail.map(|detail| detail.streams).unwrap_or_default(),
-            tokens: detail.map(|detail| detail.tokens).unwrap_or_default(),
-        }
-    }
+    bytes: Box<[u8]>,
 }
 
 impl Slice {
@@ -115,19 +79,34 @@ impl Slice {
         &mut self,
         second: u64,
         figures: &Figures,
-        by_status: Vec<(Option<u16>, u64)>,
+        by_status: &[(Option<u16>, u64)],
     ) {
-        let times = Live::ALL.map(|time| {
-            time.of(figures).map_or_else(Box::default, |histogram| {
-                self.merged[time as usize].merge(histogram);
-                histogram.encode().into()
-            })
-        });
+        let tally = Tally::from(figures);
+        self.tally.add(&tally);
+        let mut bytes = Vec::with_capacity(128);
+        for sum in tally.sums {
+            push_varint(&mut bytes, sum);
+        }
+        push_varint(&mut bytes, by_status.len() as u64);
+        for &(status, count) in by_status {
+            add_status(&mut self.by_status, status, count);
+            push_varint(&mut bytes, status.map_or(0, |status| u64::from(status) + 1));
+            push_varint(&mut bytes, count);
+        }
+        for time in Live::ALL {
+            let Some(histogram) = time.of(figures) else {
+                push_varint(&mut bytes, 0);
+                continue;
+            };
+            self.merged[time as usize].merge(histogram);
+            let encoded = histogram.encode();
+            push_varint(&mut bytes, encoded.len() as u64);
+            bytes.extend_from_slice(&encoded);
+        }
         self.cells.push_back(Cell {
             second,
-            tally: Tally::from(figures),
-            by_status: by_status.into(),
-            times,
+            max_ns: tally.max_ns,
+            bytes: bytes.into(),
         });
     }
 
@@ -135,15 +114,28 @@ impl Slice {
     /// `gone`.
     pub(crate) fn expire(&mut self, first: u64, end: u64, gone: &mut Times) {
         let is_over = |cell: &Cell| !(first..end).contains(&cell.second);
+        let n_before = self.cells.len();
         while self.cells.front().is_some_and(is_over) {
             let cell = self.cells.pop_front().expect("the front was just seen");
-            for (at, bytes) in cell.times.iter().enumerate() {
-                if !bytes.is_empty() {
-                    let times = decoded(bytes);
-                    self.merged[at].subtract(&times);
-                    gone[at].merge(&times);
+            let (sums, by_status, times) = cell.decoded();
+            self.tally.take_out(&sums);
+            for (status, count) in by_status {
+                let known = self
+                    .by_status
+                    .iter_mut()
+                    .find(|(known, _)| *known == status);
+                if let Some((_, n_requests)) = known {
+                    *n_requests -= count;
                 }
             }
+            for (at, times) in times.iter().enumerate() {
+                self.merged[at].subtract(times);
+                gone[at].merge(times);
+            }
+        }
+        if self.cells.len() < n_before {
+            self.by_status.retain(|(_, count)| *count > 0);
+            self.tally.max_ns = self.cells.iter().map(|cell| cell.max_ns).max().unwrap_or(0);
         }
     }
 
@@ -156,39 +148,167 @@ impl Slice {
         let Some(cell) = self.cells.back().filter(|cell| cell.second == second) else {
             return;
         };
-        for (merged, bytes) in times.iter_mut().zip(&cell.times) {
-            merged.merge(&decoded(bytes));
+        let (_, _, found) = cell.decoded();
+        for (merged, found) in times.iter_mut().zip(&found) {
+            merged.merge(found);
         }
     }
 
     /// Figures of the whole window, which is `length` long.
     pub(crate) fn figures(&self, length: Duration) -> WindowFigures {
-        figures(&self.tally(), length, |time, q| {
+        figures(&self.tally, length, |time, q| {
             self.merged[time as usize].quantile(q)
         })
     }
 
     /// Summed durations, in nanoseconds.
     pub(crate) fn sum_ns(&self) -> u64 {
-        self.tally().sum_ns
+        self.tally.sums[SUM_NS]
     }
 
     /// Requests by status, ascending, those without one first.
-    pub(crate) fn by_status(&self) -> Vec<(Option<u16>, u64)> {
-        let mut all = Vec::new();
-        for &(status, count) in self.cells.iter().flat_map(|cell| &cell.by_status) {
-            add_status(&mut all, status, count);
-        }
+    pub(crate) fn by_status(&self) -> ByStatus {
+        let mut all = self.by_status.clone();
         all.sort_unstable();
         all
     }
+}
 
-    fn tally(&self) -> Tally {
-        let mut tally = Tally::default();
-        for cell in &self.cells {
-            tally.add(&cell.tally);
+impl Cell {
+    fn decoded(&self) -> ([u64; N_SUMS], ByStatus, Times) {
+        let mut bytes = &*self.bytes;
+        let mut next = || take_varint(&mut bytes).expect("the bytes were encoded here");
+        let sums = std::array::from_fn(|_| next());
+        let by_status = (0..next())
+            .map(|_| (next().checked_sub(1).map(|status| status as u16), next()))
+            .collect();
+        let times = std::array::from_fn(|_| {
+            let length = take_varint(&mut bytes).expect("the bytes were encoded here");
+            let (encoded, rest) = bytes.split_at(length as usize);
+            bytes = rest;
+            DurationHistogram::decode(encoded).expect("the bytes were encoded here")
+        });
+        (sums, by_status, times)
+    }
+}
+
+/// Places in [`Tally::sums`]; parts begin at `PARTS`, streams at `STREAMS`.
+const N_REQUESTS: usize = 0;
+const N_ERRORS: usize = 1;
+const N_INCOMPLETE: usize = 2;
+const SUM_NS: usize = 3;
+const PARTS: usize = 4;
+const STREAMS: usize = 11;
+/// For input and output: seconds in which tokens were told, and their sum.
+const TOKENS: usize = 18;
+const N_SUMS: usize = 22;
+
+/// Counts and sums of one or more seconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    sums: [u64; N_SUMS],
+    max_ns: u64,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (sum, more) in self.sums.iter_mut().zip(other.sums) {
+            *sum = sum.saturating_add(more);
         }
-        tally
+        self.max_ns = self.max_ns.max(other.max_ns);
+    }
+
+    fn take_out(&mut self, sums: &[u64; N_SUMS]) {
+        for (sum, gone) in self.sums.iter_mut().zip(sums) {
+            *sum = sum.saturating_sub(*gone);
+        }
+    }
+
+    fn parts(&self) -> PartSums {
+        let sum = |at: usize| self.sums[PARTS + at];
+        PartSums {
+            n_requests: sum(0),
+            n_queue: sum(1),
+            queue_ns: sum(2),
+            read_ns: sum(3),
+            app_ns: sum(4),
+            stream_ns: sum(5),
+            drain_ns: sum(6),
+        }
+    }
+
+    fn streams(&self) -> StreamSums {
+        let sum = |at: usize| self.sums[STREAMS + at];
+        StreamSums {
+            n_streams: sum(0),
+            n_aborted: sum(1),
+            n_chunks: sum(2),
+            n_intervals: sum(3),
+            n_stalls: sum(4),
+            intervals_ns: sum(5),
+            after_abort_ns: sum(6),
+        }
+    }
+
+    fn tokens(&self) -> TokenSums {
+        let told = |at: usize| {
+            let is_told = self.sums[TOKENS + at] > 0;
+            is_told.then_some(self.sums[TOKENS + at + 1])
+        };
+        TokenSums {
+            input: told(0),
+            output: told(2),
+        }
+    }
+}
+
+impl From<&Figures> for Tally {
+    fn from(figures: &Figures) -> Self {
+        let mut sums = [0; N_SUMS];
+        sums[N_REQUESTS] = figures.n_requests;
+        sums[N_ERRORS] = figures.n_errors;
+        sums[N_INCOMPLETE] = figures.n_incomplete;
+        sums[SUM_NS] = figures.duration_sum_ns;
+        if let Some(detail) = figures.detail.as_deref() {
+            let PartSums {
+                n_requests,
+                n_queue,
+                queue_ns,
+                read_ns,
+                app_ns,
+                stream_ns,
+                drain_ns,
+            } = detail.parts;
+            sums[PARTS..STREAMS].copy_from_slice(&[
+                n_requests, n_queue, queue_ns, read_ns, app_ns, stream_ns, drain_ns,
+            ]);
+            let StreamSums {
+                n_streams,
+                n_aborted,
+                n_chunks,
+                n_intervals,
+                n_stalls,
+                intervals_ns,
+                after_abort_ns,
+            } = detail.streams;
+            sums[STREAMS..TOKENS].copy_from_slice(&[
+                n_streams,
+                n_aborted,
+                n_chunks,
+                n_intervals,
+                n_stalls,
+                intervals_ns,
+                after_abort_ns,
+            ]);
+            for (at, told) in [(0, detail.tokens.input), (2, detail.tokens.output)] {
+                sums[TOKENS + at] = u64::from(told.is_some());
+                sums[TOKENS + at + 1] = told.unwrap_or_default();
+            }
+        }
+        Self {
+            sums,
+            max_ns: figures.duration_max_ns,
+        }
     }
 }
 
@@ -199,14 +319,15 @@ pub(crate) fn figures(
     length: Duration,
     quantile: impl Fn(Live, f64) -> Option<Duration>,
 ) -> WindowFigures {
-    let max = (tally.n_requests > 0).then(|| Duration::from_nanos(tally.max_ns));
+    let [n_requests, n_errors, n_incomplete, ..] = tally.sums;
+    let max = (n_requests > 0).then(|| Duration::from_nanos(tally.max_ns));
     // The middle of the last bucket may lie above the longest duration.
     let capped = |time, q| quantile(time, q).map(|at| max.map_or(at, |max| at.min(max)));
     WindowFigures {
-        n_requests: tally.n_requests,
-        n_errors: tally.n_errors,
-        n_incomplete: tally.n_incomplete,
-        rate: rate(tally.n_requests, length),
+        n_requests,
+        n_errors,
+        n_incomplete,
+        rate: rate(n_requests, length),
         p50: capped(Live::Duration, 0.5),
         p95: capped(Live::Duration, 0.95),
         p99: capped(Live::Duration, 0.99),
@@ -217,7 +338,7 @@ pub(crate) fn figures(
         felt_p95: quantile(Live::Felt, 0.95),
         queue_p50: quantile(Live::Queue, 0.5),
         queue_p95: quantile(Live::Queue, 0.95),
-        parts: parts(&tally.parts),
+        parts: parts(&tally.parts()),
         streams: streams(tally, length, quantile),
     }
 }
@@ -244,8 +365,8 @@ fn streams(
     length: Duration,
     quantile: impl Fn(Live, f64) -> Option<Duration>,
 ) -> Option<StreamWindow> {
-    let sums = tally.streams;
-    (sums.n_streams > 0 || tally.tokens != TokenSums::default()).then(|| StreamWindow {
+    let (sums, tokens) = (tally.streams(), tally.tokens());
+    (sums.n_streams > 0 || tokens != TokenSums::default()).then(|| StreamWindow {
         n_streams: sums.n_streams,
         n_aborted: sums.n_aborted,
         n_chunks: sums.n_chunks,
@@ -259,7 +380,7 @@ fn streams(
         chunk_interval_p95: quantile(Live::ChunkInterval, 0.95),
         chunk_interval_p99: quantile(Live::ChunkInterval, 0.99),
         after_abort: Duration::from_nanos(sums.after_abort_ns),
-        tokens: tally.tokens,
+        tokens,
     })
 }
 
@@ -268,13 +389,64 @@ fn rate(n: u64, length: Duration) -> f64 {
     n as f64 / length.as_secs_f64().max(1.0)
 }
 
-pub(crate) fn add_status(by_status: &mut Vec<(Option<u16>, u64)>, status: Option<u16>, count: u64) {
+pub(crate) fn add_status(by_status: &mut ByStatus, status: Option<u16>, count: u64) {
     match by_status.iter_mut().find(|(known, _)| *known == status) {
         Some((_, n_requests)) => *n_requests += count,
         None => by_status.push((status, count)),
     }
 }
 
-fn decoded(bytes: &[u8]) -> DurationHistogram {
-    DurationHistogram::decode(bytes).expect("the bytes were encoded here")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures_of(second: u64) -> Figures {
+        let mut figures = Figures {
+            n_requests: second,
+            n_errors: second % 2,
+            duration_sum_ns: u64::MAX / 1_000 + second,
+            duration_max_ns: 1_000_000 - second,
+            ..Figures::default()
+        };
+        for time in 0..second {
+            figures.duration.record(Duration::from_millis(time * time));
+        }
+        let detail = figures.detail.get_or_insert_default();
+        detail.measures[Measure::Queue].record(Duration::from_micros(second));
+        detail.parts.n_requests = second;
+        detail.parts.drain_ns = second * 3;
+        detail.streams.n_streams = 1;
+        detail.streams.after_abort_ns = second << 40;
+        detail.tokens.input = second.is_multiple_of(3).then_some(second);
+        figures
+    }
+
+    #[test]
+    fn what_left_a_slice_leaves_no_trace() {
+        let window = Duration::from_secs(60);
+        let statuses = |second: u64| [(Some(200 + second as u16), second), (None, 1)];
+        let mut slid = Slice::default();
+        for second in 1..=20 {
+            slid.push(second, &figures_of(second), &statuses(second));
+        }
+        let mut gone = Times::default();
+        slid.expire(11, 21, &mut gone);
+        let mut fresh = Slice::default();
+        for second in 11..=20 {
+            fresh.push(second, &figures_of(second), &statuses(second));
+        }
+        assert_eq!(slid.figures(window), fresh.figures(window));
+        assert_eq!(slid.by_status(), fresh.by_status());
+        assert_eq!(slid.sum_ns(), fresh.sum_ns());
+        assert_eq!(slid.merged, fresh.merged);
+        assert_eq!(gone[Live::Queue as usize].count(), 10);
+        let (mut newest, mut expected) = (Times::default(), Times::default());
+        slid.newest_into(20, &mut newest);
+        expected[Live::Queue as usize].record(Duration::from_micros(20));
+        expected[Live::Duration as usize].merge(&figures_of(20).duration);
+        assert_eq!(newest, expected);
+        slid.expire(100, 101, &mut Times::default());
+        assert!(slid.is_empty() && slid.by_status().is_empty());
+        assert_eq!(slid.figures(window), Slice::default().figures(window));
+    }
 }

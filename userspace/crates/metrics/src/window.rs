@@ -65,7 +65,7 @@ impl LiveWindow {
                     sliding(&mut self.times[time as usize]).add(times);
                 }
             }
-            self.route(&group[0]).slice.push(second, &all, by_status);
+            self.route(&group[0]).slice.push(second, &all, &by_status);
         }
         self.push_containers(second, rollups);
         self.seconds.push_back(LiveSecond {
@@ -189,7 +189,7 @@ impl LiveWindow {
                 self.containers.push((Arc::clone(name), Slice::default()));
                 self.containers.len() - 1
             });
-            self.containers[at].1.push(second, &figures, by_status);
+            self.containers[at].1.push(second, &figures, &by_status);
         }
     }
 
