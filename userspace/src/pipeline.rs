@@ -4,7 +4,7 @@
 //! Channels are bounded. The aggregator may make the tracker wait and the
 //! tracker the drain; only the drain drops, and it counts what it drops.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,9 @@ const TIMEOUT_INTERVAL: Duration = Duration::from_millis(100);
 const EVENT_LAG: Duration = Duration::from_millis(100);
 /// How often the tracker tells how many requests are in progress.
 const ACTIVE_INTERVAL: u32 = 5;
+/// How long what was counted of a cgroup outlives its container: its last
+/// events are on their way, and the last counts have to be read.
+const FORGET_AFTER: Duration = Duration::from_secs(5);
 
 /// What the aggregator is told.
 #[derive(Debug)]
@@ -83,6 +86,9 @@ pub struct Tracker {
     table: ConnectionTable,
     /// What the table was told.
     permitted: Permissions,
+    /// Cgroups of containers that are gone, with the time to forget them, in
+    /// the order of that.
+    leaving: VecDeque<(MonotonicNs, CgroupId)>,
     recorder: Option<Tap>,
     newest_event: MonotonicNs,
 }
@@ -96,6 +102,7 @@ impl Tracker {
                 ..modeltap_protocol::Config::default()
             }),
             permitted: Permissions::default(),
+            leaving: VecDeque::new(),
             recorder,
             newest_event: MonotonicNs(0),
         }
@@ -123,7 +130,7 @@ impl Tracker {
     pub fn report(&self) -> ParserReport {
         ParserReport {
             stats: self.table.stats(),
-            by_cgroup: Vec::new(),
+            by_cgroup: self.table.counts().collect(),
         }
     }
 
@@ -134,14 +141,25 @@ impl Tracker {
         }
     }
 
-    /// Tells the table what changed: whose bodies it may look at from now on,
-    /// and which cgroups are gone. The one place where it learns of either.
-    fn permit(&mut self, permissions: Permissions) {
-        let changed = changes(&self.permitted, &permissions);
-        for (cgroup, change) in changed {
-            tracing::debug!(cgroup = cgroup.0, ?change, "what may be read has changed");
+    /// Tells the table whose bodies it may look at from now on, and notes which
+    /// cgroups are gone at `now`.
+    fn permit(&mut self, permissions: Permissions, now: MonotonicNs) {
+        for (cgroup, change) in changes(&self.permitted, &permissions) {
+            match change {
+                Change::Inspect(inspect) => self.table.inspect(cgroup, inspect),
+                Change::Gone => self.leaving.push_back((now.after(FORGET_AFTER), cgroup)),
+            }
         }
         self.permitted = permissions;
+    }
+
+    /// Forgets cgroups whose time has come and that did not come back.
+    fn forget(&mut self, now: MonotonicNs) {
+        while let Some((_, cgroup)) = self.leaving.pop_front_if(|(at, _)| *at <= now) {
+            if !self.permitted.contains_key(&cgroup) {
+                self.table.forget(cgroup);
+            }
+        }
     }
 
     /// Runs until no more events come.
@@ -159,7 +177,7 @@ impl Tracker {
             let finished = tokio::select! {
                 Ok(()) = permissions.changed() => {
                     let newest = permissions.borrow_and_update().clone();
-                    self.permit(newest);
+                    self.permit(newest, clock::monotonic());
                     continue;
                 }
                 batch = events.recv() => match batch {
@@ -168,6 +186,7 @@ impl Tracker {
                 },
                 _ = timer.tick() => {
                     n_ticks = n_ticks.wrapping_add(1);
+                    self.forget(clock::monotonic());
                     if n_ticks.is_multiple_of(ACTIVE_INTERVAL) {
                         reports.send_replace(self.report());
                         let active = Input::Active(self.table.active().collect());
@@ -400,6 +419,28 @@ mod tests {
             expected.map(|(cgroup, change)| (CgroupId(cgroup), change))
         );
         assert!(changes(&now, &now).is_empty());
+    }
+
+    #[test]
+    fn cgroup_that_came_back_is_not_forgotten() {
+        let mut tracker = Tracker::new(None);
+        let at = |seconds| MonotonicNs(0).after(Duration::from_secs(seconds));
+        tracker.permit(permissions([(1, MODEL), (2, MODEL)]), at(1));
+        tracker.permit(permissions([]), at(2));
+        tracker.permit(permissions([(2, MODEL)]), at(3));
+        tracker.forget(at(6));
+        assert_eq!(tracker.leaving.len(), 2);
+        // The table keeps an account for a permission without connections.
+        let known = |tracker: &Tracker| {
+            let by_cgroup = tracker.report().by_cgroup;
+            let mut known: Vec<u64> = by_cgroup.iter().map(|(cgroup, _)| cgroup.0).collect();
+            known.sort_unstable();
+            known
+        };
+        assert_eq!(known(&tracker), [1, 2]);
+        tracker.forget(at(7));
+        assert_eq!(known(&tracker), [2]);
+        assert!(tracker.leaving.is_empty());
     }
 
     fn restricted(path: &str, inspect: Inspect) -> Inference {

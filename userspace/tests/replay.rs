@@ -83,13 +83,32 @@ fn recording_replays_as_the_requests_it_was_made_of() {
         .collect();
     assert_eq!(totals, by_service);
 
-    let capture = daemon.status().capture;
+    let status = daemon.status();
+    let capture = status.capture;
     assert!(capture.bytes_observed > 0, "{capture:?}");
     assert_eq!(
         capture.bytes_observed,
         capture.bytes_parsed + capture.bytes_skipped + capture.bytes_truncated,
         "{capture:?}"
     );
+    // Every byte is some service's, and every request seen is counted.
+    let mut observed = 0;
+    for account in &status.services {
+        let of = account.capture.expect("the service had traffic");
+        let fates = [
+            of.bytes_parsed,
+            of.bytes_skipped,
+            of.bytes_truncated,
+            of.bytes_lost,
+            of.bytes_dropped,
+            of.bytes_pending,
+        ];
+        assert_eq!(of.bytes_observed, fates.iter().sum::<u64>(), "{account:?}");
+        assert_eq!(account.seen.requests, by_service[&account.service]);
+        assert_eq!(account.kernel, None, "no probe counted");
+        observed += of.bytes_observed;
+    }
+    assert_eq!(observed, capture.bytes_observed);
     daemon.stop();
 }
 
