@@ -10,6 +10,8 @@ mod boundaries;
 mod discovery;
 #[path = "live/history.rs"]
 mod history;
+#[path = "live/language_model.rs"]
+mod language_model;
 #[path = "live/lifecycle.rs"]
 mod lifecycle;
 #[path = "live/refusals.rs"]

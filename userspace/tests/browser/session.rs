@@ -177,6 +177,7 @@ impl Browser {
             path: path.to_owned(),
             body,
             close: true,
+            chunked: false,
         };
         let mut connection = Connection::open(self.driver_address).expect("the driver listens");
         connection
@@ -197,6 +198,7 @@ impl Browser {
             path,
             body: None,
             close: true,
+            chunked: false,
         };
         let mut connection = Connection::open(self.driver_address)?;
         connection.send(&request)?;

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use modeltap_api_types::Request as Record;
-use modeltap_testbed::client::{Connection, Request};
+use modeltap_testbed::client::Request;
 use modeltap_testbed::clock::await_some;
 use modeltap_testbed::docker::{Container, Spec};
 use modeltap_testbed::ground;
 use modeltap_testbed::images;
-use modeltap_testbed::load::{self, Planned, Reuse, Target};
+use modeltap_testbed::load::{self, Leave, Planned, Reuse, Target};
 use modeltap_testbed::truth;
 
 use crate::{Watch, watch};
@@ -67,22 +67,6 @@ fn stream_of_events_is_one_request_as_long_as_the_whole() {
     watch.daemon.stop();
 }
 
-/// How a client goes away.
-#[derive(Clone, Copy, Debug)]
-enum Leave {
-    Finish,
-    Reset,
-}
-
-impl Leave {
-    fn leave(self, connection: Connection) {
-        match self {
-            Self::Finish => connection.finish(),
-            Self::Reset => connection.reset(),
-        }
-    }
-}
-
 fn await_records(watch: &Watch, service: &str, n: usize) -> Vec<Record> {
     await_some(
         "records of the abandoned requests",
@@ -104,7 +88,7 @@ fn client_that_leaves_before_the_answer_gets_no_invented_status() {
     let watch = watch();
     watch.daemon.await_service(container.name());
     let target = Target::inside(&container, 8000);
-    for leave in [Leave::Finish, Leave::Reset] {
+    for leave in Leave::BOTH {
         let mut connection = target.connect();
         connection.send(&Request::get("/slow?ms=600")).unwrap();
         std::thread::sleep(Duration::from_millis(150));
@@ -134,7 +118,7 @@ fn client_that_leaves_inside_a_stream_keeps_the_status_that_was_written() {
     let watch = watch();
     watch.daemon.await_service(container.name());
     let target = Target::inside(&container, 8000);
-    for leave in [Leave::Finish, Leave::Reset] {
+    for leave in Leave::BOTH {
         let mut connection = target.connect();
         connection
             .send(&Request::get("/stream?n=50&ms=20"))

@@ -23,6 +23,17 @@ function predict(request, response) {
   });
 }
 
+function stream(response, n, ms) {
+  let i = 0;
+  response.writeHead(200, { "content-type": "text/event-stream" });
+  const timer = setInterval(() => {
+    response.write(`data: ${i}\n\n`);
+    i += 1;
+    if (i === n) response.end();
+    if (i === n || response.destroyed) clearInterval(timer);
+  }, ms);
+}
+
 http
   .createServer((request, response) => {
     const url = new URL(request.url, "http://localhost");
@@ -33,6 +44,10 @@ http
     if (url.pathname === "/slow") {
       const ms = Number(url.searchParams.get("ms"));
       return void setTimeout(() => send(response, 200, { ms }), ms);
+    }
+    if (url.pathname === "/stream") {
+      const [n, ms] = ["n", "ms"].map((name) => Number(url.searchParams.get(name)));
+      return stream(response, n, ms);
     }
     send(response, 404, { detail: "not found" });
   })

@@ -3,6 +3,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"log"
 	"net/http"
 	"strconv"
@@ -38,6 +39,20 @@ func item(w http.ResponseWriter, r *http.Request) {
 	send(w, http.StatusOK, map[string]int{"item": id})
 }
 
+func stream(w http.ResponseWriter, r *http.Request) {
+	n, _ := strconv.Atoi(r.URL.Query().Get("n"))
+	ms, _ := strconv.Atoi(r.URL.Query().Get("ms"))
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.(http.Flusher).Flush()
+	for i := 0; i < n; i++ {
+		time.Sleep(time.Duration(ms) * time.Millisecond)
+		if _, err := fmt.Fprintf(w, "data: %d\n\n", i); err != nil {
+			return
+		}
+		w.(http.Flusher).Flush()
+	}
+}
+
 func main() {
 	http.HandleFunc("/predict", predict)
 	http.HandleFunc("/items/", item)
@@ -49,5 +64,6 @@ func main() {
 		time.Sleep(time.Duration(ms) * time.Millisecond)
 		send(w, http.StatusOK, map[string]int{"ms": ms})
 	})
+	http.HandleFunc("/stream", stream)
 	log.Fatal(http.ListenAndServe(":8000", nil))
 }

@@ -6,7 +6,9 @@ from urllib.parse import parse_qs
 
 
 def predict(environ):
-    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    # A chunked body has no length; servers that take one end it themselves.
+    length = environ.get("CONTENT_LENGTH")
+    body = environ["wsgi.input"].read(int(length)) if length else environ["wsgi.input"].read()
     try:
         x = float(json.loads(body)["x"])
     except (ValueError, KeyError, TypeError):
@@ -29,7 +31,17 @@ def answer(environ):
     return "404 Not Found", {"detail": "not found"}
 
 
+def stream(n, ms):
+    for i in range(n):
+        time.sleep(ms / 1000)
+        yield f"data: {i}\n\n".encode()
+
+
 def app(environ, start_response):
+    if environ["PATH_INFO"] == "/stream":
+        query = parse_qs(environ["QUERY_STRING"])
+        start_response("200 OK", [("Content-Type", "text/event-stream")])
+        return stream(int(query["n"][0]), int(query["ms"][0]))
     status, value = answer(environ)
     body = json.dumps(value).encode()
     start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])

@@ -2,7 +2,8 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::libc::linger;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -25,6 +26,8 @@ pub struct Request {
     pub body: Option<String>,
     /// Whether the server is asked to close the connection.
     pub close: bool,
+    /// Whether the body is sent chunked, in two chunks and a write each.
+    pub chunked: bool,
 }
 
 impl Request {
@@ -36,6 +39,7 @@ impl Request {
             path: path.into(),
             body: None,
             close: false,
+            chunked: false,
         }
     }
 
@@ -47,10 +51,12 @@ impl Request {
             path: path.into(),
             body: Some(body.into()),
             close: false,
+            chunked: false,
         }
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    /// What is written, a write each.
+    fn pieces(&self) -> Vec<Vec<u8>> {
         let mut text = format!(
             "{} {} HTTP/1.1\r\nHost: localhost\r\n",
             self.method, self.path
@@ -58,13 +64,25 @@ impl Request {
         if self.close {
             text.push_str("Connection: close\r\n");
         }
-        if let Some(body) = &self.body {
-            text.push_str("Content-Type: application/json\r\n");
+        let Some(body) = &self.body else {
+            return vec![(text + "\r\n").into_bytes()];
+        };
+        text.push_str("Content-Type: application/json\r\n");
+        if !self.chunked {
             text.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
-        } else {
-            text.push_str("\r\n");
+            return vec![text.into_bytes()];
         }
-        text.into_bytes()
+        text.push_str("Transfer-Encoding: chunked\r\n\r\n");
+        let (first, second) = body.as_bytes().split_at(body.len() / 2);
+        let mut pieces = vec![text.into_bytes()];
+        for part in [first, second] {
+            let mut chunk = format!("{:x}\r\n", part.len()).into_bytes();
+            chunk.extend_from_slice(part);
+            chunk.extend_from_slice(b"\r\n");
+            pieces.push(chunk);
+        }
+        pieces.push(b"0\r\n\r\n".to_vec());
+        pieces
     }
 }
 
@@ -81,6 +99,8 @@ pub struct Response {
     pub first_byte_ns: u64,
     /// The read that brought its last byte returned.
     pub last_byte_ns: u64,
+    /// When each chunk of a chunked body had arrived.
+    pub chunks_ns: Vec<u64>,
     /// The connection carries no further request.
     pub closes: bool,
 }
@@ -141,7 +161,25 @@ impl Connection {
     /// # Errors
     /// As [`Write::write_all`].
     pub fn send(&mut self, request: &Request) -> io::Result<u64> {
-        let bytes = request.bytes();
+        let pieces = request.pieces();
+        let sent_ns = monotonic_ns();
+        for piece in pieces {
+            self.stream.write_all(&piece)?;
+        }
+        Ok(sent_ns)
+    }
+
+    /// Writes several requests at once, without waiting for an answer; returns
+    /// the time just before.
+    ///
+    /// # Errors
+    /// As [`Write::write_all`].
+    pub fn pipeline<'a>(
+        &mut self,
+        requests: impl IntoIterator<Item = &'a Request>,
+    ) -> io::Result<u64> {
+        let pieces = requests.into_iter().flat_map(Request::pieces);
+        let bytes: Vec<u8> = pieces.flatten().collect();
         let sent_ns = monotonic_ns();
         self.stream.write_all(&bytes)?;
         Ok(sent_ns)
@@ -171,9 +209,10 @@ impl Connection {
         let chunked = value("transfer-encoding") == Some("chunked");
         let asks_close = value("connection").is_some_and(|v| v.eq_ignore_ascii_case("close"));
         let empty = head.status == 204 || head.status == 304;
+        let mut chunks_ns = Vec::new();
         let (body, delimited) = match length {
             _ if empty => (Vec::new(), true),
-            _ if chunked => (self.chunks()?, true),
+            _ if chunked => (self.chunks(&mut chunks_ns)?, true),
             Some(length) => (self.take(length)?, true),
             None => (self.rest()?, false),
         };
@@ -186,6 +225,7 @@ impl Connection {
             body,
             first_byte_ns,
             last_byte_ns,
+            chunks_ns,
             closes,
         })
     }
@@ -205,6 +245,24 @@ impl Connection {
     pub fn finish(self) {
         // The server may have closed already.
         let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// Waits until the server side of this connection, which is in the network
+    /// of process `pid`, has read all that was sent.
+    ///
+    /// # Panics
+    /// If it does not within ten seconds.
+    pub fn await_read(&self, pid: u32) {
+        let limit = Instant::now() + Duration::from_secs(10);
+        let is_read = |table: &&str| {
+            let table = std::fs::read_to_string(format!("/proc/{pid}/net/{table}"));
+            table.is_ok_and(|table| waits_for_nothing(&table, self.local_port))
+        };
+        // Closely: the server may answer soon after.
+        while !["tcp", "tcp6"].iter().any(is_read) {
+            assert!(Instant::now() < limit, "the server does not read");
+            thread::sleep(Duration::from_micros(500));
+        }
     }
 
     /// Resets the connection.
@@ -229,7 +287,7 @@ impl Connection {
         }
     }
 
-    fn chunks(&mut self) -> io::Result<Vec<u8>> {
+    fn chunks(&mut self, arrived_ns: &mut Vec<u64>) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
         loop {
             let line = self.line()?;
@@ -242,6 +300,7 @@ impl Connection {
                 return Ok(body);
             }
             body.extend(self.take(size)?);
+            arrived_ns.push(self.arrived_ns);
             self.line()?;
         }
     }
@@ -291,6 +350,21 @@ impl Connection {
     }
 }
 
+/// Whether the socket whose peer has `port` holds no bytes to be read; by a
+/// table of `/proc/net`.
+fn waits_for_nothing(table: &str, port: u16) -> bool {
+    // Of `include/net/tcp_states.h`: the server may have closed by now.
+    const CONNECTED: [&str; 3] = ["01", "04", "05"];
+    let port = format!(":{port:04X}");
+    table.lines().any(|line| {
+        let fields: Vec<_> = line.split_ascii_whitespace().take(5).collect();
+        fields.len() == 5
+            && fields[2].ends_with(&port)
+            && CONNECTED.contains(&fields[3])
+            && fields[4].ends_with(":00000000")
+    })
+}
+
 struct Head {
     status: u16,
     headers: Vec<(String, String)>,
@@ -328,7 +402,6 @@ fn invalid(what: &str, bytes: &[u8]) -> io::Error {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
-    use std::thread;
 
     use super::*;
 
@@ -363,6 +436,37 @@ mod tests {
             (status, body, closes)
         );
         assert!(in_order);
+    }
+
+    #[test]
+    fn socket_is_read_once_its_queue_is_empty() {
+        let table = "\
+  sl  local_address rem_address   st tx_queue:rx_queue
+   0: 00000000:1F40 00000000:0000 0A 00000000:00000000 0
+   1: 0100007F:1F40 0100007F:C001 01 00000000:0000003F 0
+   2: 0100007F:1F40 0100007F:C002 01 00000000:00000000 0
+   3: 0100007F:C003 0100007F:1F40 01 00000000:00000000 0
+";
+        assert!(!waits_for_nothing(table, 0xC001), "bytes wait");
+        assert!(waits_for_nothing(table, 0xC002));
+        assert!(!waits_for_nothing(table, 0xC003), "our own side");
+    }
+
+    #[test]
+    fn chunked_body_is_sent_in_two_chunks_and_an_end() {
+        let request = Request {
+            chunked: true,
+            ..Request::post("/x", "abcde")
+        };
+        let text = String::from_utf8(request.pieces().concat()).unwrap();
+        assert!(
+            text.contains("Transfer-Encoding: chunked\r\n\r\n"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("\r\n\r\n2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n"),
+            "{text}"
+        );
     }
 
     #[test]

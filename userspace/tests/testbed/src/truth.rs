@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use modeltap_api_types::{Request, Service};
 
 use crate::exposition::Sample;
-use crate::load::Row;
+use crate::load::{Ending, Row};
 
 /// Number of requests by route, method and status.
 pub type Counts = BTreeMap<(String, String, String), u64>;
@@ -22,7 +22,9 @@ pub fn sent(rows: &[Row]) -> Counts {
         (
             row.route.to_owned(),
             row.method.to_owned(),
-            row.status.to_string(),
+            row.status
+                .map(|status| status.to_string())
+                .unwrap_or_default(),
         )
     });
     sum(keys.map(|key| (key, 1)))
@@ -68,14 +70,28 @@ fn sum(counts: impl Iterator<Item = ((String, String, String), u64)>) -> Counts 
     sums
 }
 
-/// Pairs each row with the daemon's record of the same request: by the
-/// client's port, and in the order of time on one port.
-///
-/// # Panics
-/// If a port carried another number of requests than was told.
+/// Counts by the client's own rows; where the sender left, and so cannot know,
+/// with the status that the daemon tells. [`check`] says whether that can be.
 #[must_use]
-#[track_caller]
-pub fn join<'a>(rows: &'a [Row], records: &'a [Request]) -> Vec<(&'a Row, &'a Request)> {
+pub fn sent_of_pairs(pairs: &[(&Row, &Request)]) -> Counts {
+    let rows = pairs.iter().map(|(row, record)| Row {
+        status: match row.ending {
+            Ending::Left => record.status,
+            Ending::Complete | Ending::Unanswered => row.status,
+        },
+        ..(*row).clone()
+    });
+    sent(&rows.collect::<Vec<_>>())
+}
+
+/// Pairs each row with the daemon's record of the same request: by the
+/// client's port, and in the order of time on one port. Ports that carried
+/// another number of requests than was told come back as sentences.
+#[must_use]
+pub fn pair<'a>(
+    rows: &'a [Row],
+    records: &'a [Request],
+) -> (Vec<(&'a Row, &'a Request)>, Vec<String>) {
     let mut by_port: BTreeMap<u16, (Vec<&Row>, Vec<&Request>)> = BTreeMap::new();
     for row in rows {
         by_port.entry(row.local_port).or_default().0.push(row);
@@ -84,56 +100,99 @@ pub fn join<'a>(rows: &'a [Row], records: &'a [Request]) -> Vec<(&'a Row, &'a Re
         by_port.entry(record.peer_port).or_default().1.push(record);
     }
     let mut pairs = Vec::with_capacity(rows.len());
+    let mut unequal = Vec::new();
     for (port, (mut rows, mut records)) in by_port {
         rows.sort_by_key(|row| row.sent_ns);
         records.sort_by_key(|record| (record.started_monotonic_ns, record.sequence));
-        assert_eq!(
-            rows.len(),
-            records.len(),
-            "requests from port {port}: {rows:?} {records:?}"
-        );
-        pairs.extend(rows.into_iter().zip(records));
+        if rows.len() == records.len() {
+            pairs.extend(rows.into_iter().zip(records));
+        } else {
+            unequal.push(format!(
+                "{} sent and {} told from port {port}: {rows:?} {records:?}",
+                rows.len(),
+                records.len()
+            ));
+        }
     }
+    (pairs, unequal)
+}
+
+/// As [`pair`], where every port must fit.
+///
+/// # Panics
+/// If a port carried another number of requests than was told.
+#[must_use]
+#[track_caller]
+pub fn join<'a>(rows: &'a [Row], records: &'a [Request]) -> Vec<(&'a Row, &'a Request)> {
+    let (pairs, unequal) = pair(rows, records);
+    assert!(unequal.is_empty(), "{}", unequal.join("\n"));
     pairs
 }
 
-/// Asserts that every record lies inside its row: never begun before the
-/// request was sent, with the same status and method, and ended no later than
-/// the client had its last byte, but for the lateness of a write's stamp.
-/// Returns the share of records whose end is not late at all.
+/// What is told otherwise than it was: the record lies inside its row, never
+/// begun before the request was sent, with the same status and method, and
+/// ended no later than the client had its last byte, but for the lateness of a
+/// write's stamp.
+///
+/// A client that left knows no status: the server may have written none, or
+/// its answer before it learned of the end.
+///
+/// # Errors
+/// With the first that does not fit.
+pub fn check(row: &Row, record: &Request) -> Result<(), String> {
+    let fits = |holds: bool, what: &str| {
+        let told = || format!("{what}: {row:?} {record:?}");
+        holds.then_some(()).ok_or_else(told)
+    };
+    fits(record.method.as_deref() == Some(row.method), "method")?;
+    fits(record.completeness == "whole", "completeness")?;
+    let outcome_may_be = match (row.ending, record.outcome.as_str()) {
+        (Ending::Complete, outcome) => outcome == "complete",
+        (Ending::Unanswered, outcome) => outcome == "unanswered",
+        // A sender that was held up left what was answered by then.
+        (Ending::Left, "complete") => record.ended_monotonic_ns <= row.last_byte_ns,
+        (Ending::Left, outcome) => outcome == "client_aborted",
+    };
+    fits(outcome_may_be, "outcome")?;
+    let status_may_be = match row.ending {
+        Ending::Complete | Ending::Unanswered => record.status == row.status,
+        Ending::Left => matches!(record.status, None | Some(200)),
+    };
+    fits(status_may_be, "status")?;
+    let (start, end) = (record.started_monotonic_ns, record.ended_monotonic_ns);
+    fits(row.sent_ns <= start, "began before it was sent")?;
+    fits(start <= end, "ended before it began")?;
+    let seconds = (end - start) as f64 / 1e9;
+    let is_difference = (record.duration - seconds).abs() < 1e-6;
+    fits(is_difference, "duration is not end - start")?;
+    if row.ending == Ending::Complete {
+        let latest = row.last_byte_ns + LATEST_END_NS;
+        fits(end <= latest, "ended too late")?;
+        let body = record.response_body_bytes == row.body_bytes;
+        fits(body, "length of the body")?;
+    }
+    Ok(())
+}
+
+/// Whether a record ends strictly no later than its client had the last byte,
+/// or has no such end.
+#[must_use]
+pub fn is_inside(row: &Row, record: &Request) -> bool {
+    row.ending != Ending::Complete || record.ended_monotonic_ns <= row.last_byte_ns
+}
+
+/// Asserts that every record fits its row, as [`check`] says. Returns the
+/// share of records whose end is not late at all.
 ///
 /// # Panics
 /// With the first pair that does not fit.
 #[track_caller]
 pub fn check_times(pairs: &[(&Row, &Request)]) -> f64 {
-    let mut n_strict = 0_u32;
     for (row, record) in pairs {
-        let told = (
-            record.status,
-            record.method.as_deref(),
-            record.outcome.as_str(),
-        );
-        assert_eq!(
-            told,
-            (Some(row.status), Some(row.method), "complete"),
-            "{row:?} {record:?}"
-        );
-        let (start, end) = (record.started_monotonic_ns, record.ended_monotonic_ns);
-        assert!(
-            row.sent_ns <= start,
-            "began before it was sent: {row:?} {record:?}"
-        );
-        assert!(start <= end, "ended before it began: {record:?}");
-        assert!(
-            end <= row.last_byte_ns + LATEST_END_NS,
-            "ended too late: {row:?} {record:?}"
-        );
-        let seconds = (end - start) as f64 / 1e9;
-        assert!(
-            (record.duration - seconds).abs() < 1e-6,
-            "duration is not end - start: {record:?}"
-        );
-        n_strict += u32::from(end <= row.last_byte_ns);
+        if let Err(what) = check(row, record) {
+            panic!("{what}");
+        }
     }
-    f64::from(n_strict) / pairs.len().max(1) as f64
+    let strict = pairs.iter().filter(|(row, record)| is_inside(row, record));
+    strict.count() as f64 / pairs.len().max(1) as f64
 }
