@@ -161,10 +161,11 @@ fn differences(row: &Row, note: &Note, record: &RequestRecord) -> Vec<String> {
             &script.response_body_bytes,
         );
     }
-    if let Some(figures) = &record.stream
-        && script.situation.streams()
-    {
-        check("number of events", &figures.n_chunks, &note.n_events);
+    let figures = record.stream.as_deref();
+    let figures = figures.filter(|_| script.situation.streams());
+    if script.situation.streams() {
+        let told = figures.map(|figures| figures.n_chunks);
+        check("number of events", &told, &Some(note.n_events));
     }
 
     let timings = &record.timings;
@@ -183,6 +184,22 @@ fn differences(row: &Row, note: &Note, record: &RequestRecord) -> Vec<String> {
     }
     if let (Some(at), Some(span)) = (timings.response_start, note.first_write) {
         within("the first write", at.0, span);
+    }
+    for (name, at, span) in [
+        (
+            "the first event",
+            figures.and_then(|f| f.first_chunk),
+            note.first_event,
+        ),
+        (
+            "the last event",
+            figures.and_then(|f| f.last_chunk),
+            note.last_event,
+        ),
+    ] {
+        if let (Some(at), Some(span)) = (at, span) {
+            within(name, at.0, span);
+        }
     }
     match (timings.response_end, note.last_write) {
         (Some(at), Some(span)) => within("the last write", at.0, span),
@@ -234,6 +251,8 @@ mod tests {
             first_write: Some(span(100)),
             last_write: Some(span(200)),
             n_events: 0,
+            first_event: None,
+            last_event: None,
             close: None,
         };
         let address = SocketAddr::from(([127, 0, 0, 1], PORT));

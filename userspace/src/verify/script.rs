@@ -1,6 +1,8 @@
 //! What is said in each situation, byte by byte. Client and server both take
 //! it from here, by the path of the request: neither needs to understand HTTP.
 
+use std::ops::Range;
+
 use modeltap_core::record::Outcome;
 
 /// Bytes of a large body.
@@ -215,6 +217,8 @@ pub struct Script {
     pub answer: Vec<Vec<u8>>,
     /// Bytes of the answer's body, transfer coding removed.
     pub response_body_bytes: u64,
+    /// Which pieces of the answer are events that carry content.
+    pub events: Range<usize>,
     /// Whether the server closes the connection behind it.
     pub closes: bool,
 }
@@ -232,6 +236,7 @@ impl Script {
             status: None,
             answer: Vec::new(),
             response_body_bytes: 0,
+            events: 0..0,
             closes: situation.per_connection() == 1,
         };
         script.ask(number);
@@ -372,13 +377,7 @@ impl Script {
 
     fn reply_in_chunks(&mut self, body: &[u8]) {
         let (kind, pieces) = if self.situation.streams() {
-            let n = if self.situation.leaves_stream() {
-                ENDLESS_EVENTS
-            } else {
-                EVENTS
-            };
-            let event = |n| format!("data: {{\"token\": {n}}}\n\n").into_bytes();
-            ("text/event-stream", (0..n).map(event).collect())
+            ("text/event-stream", self.stream())
         } else {
             ("application/json", vec![body.to_vec(), b" ".to_vec()])
         };
@@ -387,6 +386,28 @@ impl Script {
         self.answer = vec![head(200, "OK", &fields)];
         self.answer.extend(pieces.iter().map(|piece| chunk(piece)));
         self.answer.push(b"0\r\n\r\n".to_vec());
+    }
+
+    /// A stream as model servers write it: the role, the content, and what
+    /// carries none.
+    fn stream(&mut self) -> Vec<Vec<u8>> {
+        let n = if self.situation.leaves_stream() {
+            ENDLESS_EVENTS
+        } else {
+            EVENTS
+        };
+        let frame = |delta: &str| {
+            format!("data: {{\"choices\": [{{\"index\": 0, \"delta\": {delta}}}]}}\n\n")
+                .into_bytes()
+        };
+        let content = |number: usize| frame(&format!("{{\"content\": \"word {number} \"}}"));
+        // Behind the head and the role.
+        self.events = 2..2 + n;
+        let mut pieces = vec![frame("{\"role\": \"assistant\", \"content\": \"\"}")];
+        pieces.extend((0..n).map(content));
+        pieces.push(b": keep-alive\n\n".to_vec());
+        pieces.push(b"data: [DONE]\n\n".to_vec());
+        pieces
     }
 
     fn finish(&mut self, status: u16, body_bytes: usize) {

@@ -63,8 +63,12 @@ pub struct Note {
     pub first_write: Option<Span>,
     /// The last write of the answer that succeeded.
     pub last_write: Option<Span>,
-    /// Events of a stream that were written.
+    /// Events with content that were written.
     pub n_events: u64,
+    /// The write of the first of them.
+    pub first_event: Option<Span>,
+    /// The write of the last of them.
+    pub last_event: Option<Span>,
     /// The close, where this was the connection's last request.
     pub close: Option<Span>,
 }
@@ -77,6 +81,8 @@ impl Note {
             Some(self.last_read),
             self.first_write,
             self.last_write,
+            self.first_event,
+            self.last_event,
             self.close,
         ];
         let mut line = format!("{} {} {}", self.port, self.path, self.n_events);
@@ -117,6 +123,8 @@ impl FromStr for Note {
             Some(last_read),
             first_write,
             last_write,
+            first_event,
+            last_event,
             close,
         ] = spans[..]
         else {
@@ -130,6 +138,8 @@ impl FromStr for Note {
             first_write,
             last_write,
             n_events: *n_events,
+            first_event,
+            last_event,
             close,
         })
     }
@@ -258,6 +268,8 @@ impl Connection {
             first_write: None,
             last_write: None,
             n_events: 0,
+            first_event: None,
+            last_event: None,
             close: None,
         };
         Ok(Some((script, note)))
@@ -274,14 +286,17 @@ impl Connection {
             return false;
         }
         for (index, piece) in script.answer.iter().enumerate() {
-            let is_event = script.situation.streams() && index > 0;
-            if is_event {
+            if script.events.contains(&index) {
                 thread::sleep(PACE);
             }
             if self.put(piece, note).is_err() {
                 return false;
             }
-            note.n_events += u64::from(is_event && index + 1 < script.answer.len());
+            if script.events.contains(&index) {
+                note.n_events += 1;
+                note.first_event = note.first_event.or(note.last_write);
+                note.last_event = note.last_write;
+            }
         }
         !script.closes
     }
@@ -328,10 +343,17 @@ mod tests {
             first_write: None,
             last_write: Some(span(30)),
             n_events: 3,
+            first_event: Some(span(25)),
+            last_event: Some(span(30)),
             close: Some(span(40)),
         };
         assert_eq!(note.to_line().parse::<Note>().unwrap(), note);
-        for broken in ["", "1 /x", "1 /x 0 1 2", "1 /x 0 1 2 x 4 0 0 0 0 0 0"] {
+        for broken in [
+            "",
+            "1 /x",
+            "1 /x 0 1 2",
+            "1 /x 0 1 2 x 4 0 0 0 0 0 0 0 0 0 0",
+        ] {
             assert!(broken.parse::<Note>().is_err(), "{broken}");
         }
     }
