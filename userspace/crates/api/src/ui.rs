@@ -103,3 +103,26 @@ fn content_type(path: &str) -> &'static str {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn asked(path: &str) -> (StatusCode, Option<HeaderValue>) {
+        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        let response = serve(request).await;
+        let kind = response.headers().get(header::CONTENT_TYPE).cloned();
+        (response.status(), kind)
+    }
+
+    #[tokio::test]
+    async fn icon_that_browsers_ask_for_is_the_pages() {
+        let icon = asked("/static/icon.svg").await;
+        assert_eq!(asked("/favicon.ico").await, icon);
+        // A build without the page has neither.
+        if Page::get(ICON).is_some() {
+            let svg = HeaderValue::from_static("image/svg+xml");
+            assert_eq!(icon, (StatusCode::OK, Some(svg)));
+        }
+    }
+}

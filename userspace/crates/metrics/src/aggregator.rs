@@ -43,6 +43,10 @@ pub struct Config {
     pub max_routes: usize,
     /// Of them, routes known only from answers such as 404.
     pub max_unproven_routes: usize,
+    /// Routes, of all containers, that have histograms of their own since the
+    /// start for where the time went; further ones share their container's
+    /// `_other`. They are most of what is exported: some 20 kB of text each.
+    pub max_measured_routes: usize,
     /// Requests kept one by one.
     pub max_recent_requests: usize,
     /// Requests over UNIX sockets kept one by one.
@@ -60,6 +64,7 @@ impl Default for Config {
             max_series_of_service: 2_000,
             max_routes: 200,
             max_unproven_routes: 20,
+            max_measured_routes: 1_000,
             max_recent_requests: 2_000,
             max_recent_inner: 500,
             window: Duration::from_secs(60),
@@ -111,6 +116,8 @@ pub struct Aggregator {
     series_index: HashMap<SeriesIndex, u32>,
     /// Series within the limits, of all services.
     n_own_series: usize,
+    /// Routes with histograms of their own since the start.
+    n_measured_routes: usize,
     /// Series with requests in the open window.
     touched: Vec<u32>,
     recent: Recent,
@@ -145,6 +152,7 @@ impl Aggregator {
             free_series: Vec::new(),
             series_index: HashMap::new(),
             n_own_series: 0,
+            n_measured_routes: 0,
             touched: Vec::new(),
             recent,
             recent_inner,
@@ -328,8 +336,15 @@ impl Aggregator {
         let service = self.services[placement.service as usize]
             .as_mut()
             .expect("a placement names a service");
-        let place = (placement.container, series.index.route, series.total);
-        service.record(place, &request, &facts, open);
+        let route = if self.n_measured_routes < self.config.max_measured_routes
+            || service.measures(placement.container, series.index.route)
+        {
+            series.index.route
+        } else {
+            RouteIndex::OTHER
+        };
+        let place = (placement.container, route, series.total);
+        self.n_measured_routes += service.record(place, &request, &facts, open);
         let finished = anchor.unix(request.timings.finished);
         service.last_request = service.last_request.max(Some(finished));
 

@@ -227,16 +227,22 @@ impl Service {
         at
     }
 
-    /// Counts a request of the container at `place`, whose series has `route`
-    /// and `total`.
+    /// Whether a route of the container at `place` has histograms of its own.
+    pub(crate) fn measures(&self, place: u32, route: RouteIndex) -> bool {
+        self.route_counters.contains_key(&(place, route))
+    }
+
+    /// Counts a request of the container at `place` under `route`, whose
+    /// series has `total`; gives how many histograms that made.
     pub(crate) fn record(
         &mut self,
         (place, route, total): (u32, RouteIndex, usize),
         request: &RequestRecord,
         facts: &Facts<'_>,
         now: u64,
-    ) {
+    ) -> usize {
         self.totals[total].1 += 1;
+        let n_before = self.route_counters.len();
         let counters = self.route_counters.entry((place, route)).or_default();
         facts.count(counters);
         self.inference.record(place, request, facts);
@@ -244,6 +250,7 @@ impl Service {
         container.last_seen = now;
         container.is_counted = true;
         container.see(request);
+        self.route_counters.len() - n_before
     }
 
     /// Counts a request over a UNIX socket.
@@ -264,12 +271,15 @@ impl Service {
         count_session(&mut container.sessions, session);
     }
 
-    /// Lets go of what vacant containers counted beside their series.
-    pub(crate) fn forget_vacant(&mut self) {
+    /// Lets go of what vacant containers counted beside their series; gives
+    /// how many routes' histograms that were.
+    pub(crate) fn forget_vacant(&mut self) -> usize {
+        let n_before = self.route_counters.len();
         let containers = &self.containers;
         let is_gone = |place: u32| containers[place as usize].is_vacant;
         self.route_counters.retain(|(place, _), _| !is_gone(*place));
         self.inference.forget(is_gone);
+        n_before - self.route_counters.len()
     }
 
     /// What its routes counted, by container.

@@ -445,6 +445,46 @@ fn account_of_a_service_outlives_its_containers_with_their_counts() {
 }
 
 #[test]
+fn routes_beyond_the_limit_share_the_histograms_of_other() {
+    let mut aggregator = Aggregator::new(Config {
+        max_measured_routes: 3,
+        ..Config::default()
+    });
+    let (one, two) = (container("api", "api-1"), container("web", "web-1"));
+    aggregator.set_containers(&[one.clone(), two.clone()]);
+    aggregator.tick(at(0.0));
+    let shown = |aggregator: &Aggregator| {
+        let routes = aggregator.totals().routes.into_iter().map(|route| {
+            let felt = route.counters.measure(Measure::Felt).unwrap().count();
+            (route.container.to_string(), route.route.to_string(), felt)
+        });
+        let mut routes: Vec<_> = routes.collect();
+        routes.sort();
+        routes
+    };
+    let row = |container: &str, route: &str, n| (container.to_owned(), route.to_owned(), n);
+    for path in ["/a", "/b", "/c", "/d", "/e", "/a"] {
+        aggregator.record(staged(path, 0, [1; 5]), &one, ANCHOR);
+    }
+    aggregator.record(staged("/a", 0, [1; 5]), &two, ANCHOR);
+    let expected = [
+        row("api-1", "/a", 2),
+        row("api-1", "/b", 1),
+        row("api-1", "/c", 1),
+        row("api-1", "_other", 2),
+        row("web-1", "_other", 1),
+    ];
+    assert_eq!(shown(&aggregator), expected);
+    // Its place is free when a container is forgotten.
+    aggregator.tick(at(1.0));
+    aggregator.set_containers(std::slice::from_ref(&two));
+    aggregator.tick(at(10_000.0));
+    aggregator.record(staged("/new", 0, [1; 5]), &two, ANCHOR);
+    let expected = [row("web-1", "/new", 1), row("web-1", "_other", 1)];
+    assert_eq!(shown(&aggregator), expected);
+}
+
+#[test]
 fn counts_beside_the_series_go_with_their_container() {
     let mut aggregator = counted([streamed(1, &[2])]);
     assert_eq!(aggregator.totals().routes.len(), 1);

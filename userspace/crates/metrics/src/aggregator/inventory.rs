@@ -118,7 +118,7 @@ impl Aggregator {
         self.accounts
             .forget(|(service, container)| place(services, service, container));
         for service in services.iter_mut().flatten() {
-            service.forget_vacant();
+            self.n_measured_routes -= service.forget_vacant();
         }
         let is_kept = |known: &mut Placement| !place(services, known.service, known.container);
         self.placements.retain(|_, known| is_kept(known));
