@@ -6,6 +6,7 @@ use modeltap_core::histogram::{DurationHistogram, bucket_of};
 use modeltap_core::record::{Completeness, StreamFigures, StreamFormat};
 use modeltap_core::time::MonotonicNs;
 
+use crate::exchange::worse;
 use crate::genai::Frame;
 use crate::inspect::Usage;
 use crate::sse::{Events, Lines, Piece};
@@ -19,14 +20,20 @@ const MAX_BUCKETS: usize = 2_048;
 /// Takes the bytes of a body, transfer coding removed, as they are written.
 #[derive(Clone, Debug)]
 pub(crate) struct StreamTracker {
-    figures: StreamFigures,
+    tally: Tally,
     framing: Framing,
-    /// When the call being taken in returned.
-    at: MonotonicNs,
     /// When the last byte of the piece that is open was written.
     piece_at: MonotonicNs,
     /// The next bytes are the first of a call or a chunk.
     begins_call: bool,
+}
+
+/// Where pieces are counted.
+#[derive(Clone, Debug)]
+struct Tally {
+    figures: StreamFigures,
+    /// When the call being taken in returned.
+    at: MonotonicNs,
     /// Pieces may have been missed since the last one counted.
     missed: bool,
 }
@@ -42,16 +49,20 @@ enum Framing {
 impl StreamTracker {
     pub(crate) fn new(format: StreamFormat) -> Self {
         Self {
-            figures: StreamFigures {
-                format,
-                n_chunks: 0,
-                first_chunk: None,
-                last_chunk: None,
-                intervals: DurationHistogram::default(),
-                longest_interval: Duration::ZERO,
-                n_stalls: 0,
-                after_abort: None,
-                completeness: Completeness::Whole,
+            tally: Tally {
+                figures: StreamFigures {
+                    format,
+                    n_chunks: 0,
+                    first_chunk: None,
+                    last_chunk: None,
+                    intervals: DurationHistogram::default(),
+                    longest_interval: Duration::ZERO,
+                    n_stalls: 0,
+                    after_abort: None,
+                    completeness: Completeness::Whole,
+                },
+                at: MonotonicNs(0),
+                missed: false,
             },
             framing: match format {
                 StreamFormat::ServerSentEvents => {
@@ -60,10 +71,8 @@ impl StreamTracker {
                 StreamFormat::JsonLines => Framing::Lines(Lines::default(), Frame::default()),
                 StreamFormat::Chunks => Framing::Chunks(false),
             },
-            at: MonotonicNs(0),
             piece_at: MonotonicNs(0),
             begins_call: false,
-            missed: false,
         }
     }
 
@@ -85,18 +94,14 @@ impl StreamTracker {
 
     /// The bytes of a call follow, which returned at `at`.
     pub(crate) fn begin_call(&mut self, at: MonotonicNs) {
-        self.at = at;
+        self.tally.at = at;
         self.begins_call = true;
     }
 
     /// Takes in bytes of the body.
     pub(crate) fn seen(&mut self, bytes: &[u8]) {
         let begins_call = std::mem::take(&mut self.begins_call);
-        let mut tally = Tally {
-            figures: &mut self.figures,
-            missed: &mut self.missed,
-            at: self.at,
-        };
+        let tally = &mut self.tally;
         match &mut self.framing {
             Framing::Events(events, frame) => {
                 events.read(bytes, begins_call, |piece| tally.piece(frame, piece));
@@ -106,7 +111,7 @@ impl StreamTracker {
             }
             Framing::Chunks(has_bytes) => *has_bytes |= !bytes.is_empty(),
         }
-        self.piece_at = self.at;
+        self.piece_at = self.tally.at;
     }
 
     /// Bytes of the body were written but not captured.
@@ -122,11 +127,7 @@ impl StreamTracker {
     /// told from its transfer coding: `to` says which.
     pub(crate) fn miss(&mut self, to: Completeness) {
         self.begins_call = false;
-        let mut tally = Tally {
-            figures: &mut self.figures,
-            missed: &mut self.missed,
-            at: self.at,
-        };
+        let tally = &mut self.tally;
         match &mut self.framing {
             Framing::Events(events, frame) => {
                 if to == Completeness::Truncated && events.is_inside() && frame.is_surely_content()
@@ -145,10 +146,8 @@ impl StreamTracker {
             }
             Framing::Chunks(has_bytes) => *has_bytes = false,
         }
-        self.missed = true;
-        if self.figures.completeness != Completeness::Gap {
-            self.figures.completeness = to;
-        }
+        tally.missed = true;
+        tally.figures.completeness = worse(tally.figures.completeness, to);
     }
 
     /// A chunk of the transfer coding is over.
@@ -157,18 +156,13 @@ impl StreamTracker {
         if let Framing::Chunks(has_bytes) = &mut self.framing
             && std::mem::take(has_bytes)
         {
-            let mut tally = Tally {
-                figures: &mut self.figures,
-                missed: &mut self.missed,
-                at: self.at,
-            };
-            tally.content();
+            self.tally.content();
         }
     }
 
     /// Bytes it takes in memory.
     pub(crate) fn footprint(&self) -> usize {
-        size_of::<Self>() + histogram_bytes(&self.figures.intervals)
+        size_of::<Self>() + histogram_bytes(&self.tally.figures.intervals)
     }
 
     /// The body ended as it should. Few servers leave out the empty line
@@ -180,18 +174,14 @@ impl StreamTracker {
             Framing::Chunks(_) => false,
         };
         if is_content {
-            let mut tally = Tally {
-                figures: &mut self.figures,
-                missed: &mut self.missed,
-                at: self.piece_at,
-            };
-            tally.content();
+            self.tally.at = self.piece_at;
+            self.tally.content();
         }
     }
 
     /// What it came to.
     pub(crate) fn into_figures(self) -> StreamFigures {
-        self.figures
+        self.tally.figures
     }
 }
 
@@ -200,14 +190,7 @@ pub(crate) fn histogram_bytes(histogram: &DurationHistogram) -> usize {
     histogram.buckets().len().next_power_of_two() * size_of::<(u16, u64)>()
 }
 
-/// Where pieces are counted.
-struct Tally<'a> {
-    figures: &'a mut StreamFigures,
-    missed: &'a mut bool,
-    at: MonotonicNs,
-}
-
-impl Tally<'_> {
+impl Tally {
     fn piece(&mut self, frame: &mut Frame, piece: Piece<'_>) {
         match piece {
             Piece::Data(bytes) => frame.take(bytes),
@@ -221,9 +204,9 @@ impl Tally<'_> {
     }
 
     fn content(&mut self) {
-        let figures = &mut *self.figures;
+        let figures = &mut self.figures;
         figures.n_chunks += 1;
-        let missed = std::mem::take(self.missed);
+        let missed = std::mem::take(&mut self.missed);
         if figures.n_chunks == 1 && !missed {
             figures.first_chunk = Some(self.at);
         }
