@@ -10,7 +10,6 @@ mod responses;
 mod sessions;
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use modeltap_core::connection::{
     Arrived, CloseCause, ConnectionClosed, ConnectionId, ConnectionOpened, Data, Direction, Origin,
@@ -227,19 +226,7 @@ impl Connection {
         }
         self.answering = false;
         self.take_usage(&mut exchange);
-        if let Some(mut tracker) = self.write_watch.stream.take() {
-            if outcome == Outcome::Complete {
-                tracker.end();
-            }
-            let mut figures = tracker.into_figures();
-            if outcome == Outcome::ClientAborted {
-                figures.after_abort = Some(self.written_after_abort(exchange.last_write));
-            }
-            if outcome == Outcome::Lost || exchange.completeness == Completeness::Gap {
-                figures.completeness = Completeness::Gap;
-            }
-            exchange.stream = Some(Box::new(figures));
-        }
+        self.take_stream(&mut exchange, outcome);
         self.last_was_unrequested = exchange.is_unrequested();
         if self.reading == Some(exchange.sequence) && self.requests.is_unframed() {
             self.requests.seek(shared);
@@ -265,15 +252,6 @@ impl Connection {
             return;
         }
         self.tell(exchange, outcome, finished, shared);
-    }
-
-    /// How long the server wrote after the client had left.
-    fn written_after_abort(&self, last_write: Option<MonotonicNs>) -> Duration {
-        let left = [self.peer_finished, self.reset];
-        match (last_write, left.into_iter().flatten().min()) {
-            (Some(last_write), Some(left)) => last_write.since(left),
-            _ => Duration::ZERO,
-        }
     }
 
     /// Whether the client had closed when the last write of a response returned.

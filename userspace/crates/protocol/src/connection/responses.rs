@@ -1,5 +1,7 @@
 //! The direction that the server writes.
 
+use std::time::Duration;
+
 use modeltap_core::connection::{Data, Origin};
 use modeltap_core::record::{Completeness, Outcome, StreamFormat};
 use modeltap_core::time::MonotonicNs;
@@ -216,6 +218,33 @@ impl Connection {
             .or(document.map(|document| document.usage()));
         if let (Some(usage), Some(inference)) = (usage, &mut exchange.inference) {
             usage.apply(inference);
+        }
+    }
+
+    /// Adds to an exchange that is over the rhythm of its response.
+    pub(super) fn take_stream(&mut self, exchange: &mut Exchange, outcome: Outcome) {
+        let Some(mut tracker) = self.write_watch.stream.take() else {
+            return;
+        };
+        if outcome == Outcome::Complete {
+            tracker.end();
+        }
+        let mut figures = tracker.into_figures();
+        if outcome == Outcome::ClientAborted {
+            figures.after_abort = Some(self.written_after_abort(exchange.last_write));
+        }
+        if outcome == Outcome::Lost || exchange.completeness == Completeness::Gap {
+            figures.completeness = Completeness::Gap;
+        }
+        exchange.stream = Some(Box::new(figures));
+    }
+
+    /// How long the server wrote after the client had left.
+    fn written_after_abort(&self, last_write: Option<MonotonicNs>) -> Duration {
+        let left = [self.peer_finished, self.reset];
+        match (last_write, left.into_iter().flatten().min()) {
+            (Some(last_write), Some(left)) => last_write.since(left),
+            _ => Duration::ZERO,
         }
     }
 
