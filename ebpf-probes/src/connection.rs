@@ -16,19 +16,27 @@
 //! An ended connection stays tracked until the daemon removes it, because a
 //! write's return may be seen after the reset that its bytes provoked. If its
 //! end could not be reported, the daemon cannot know, and it is removed here.
+//!
+//! A connection that the ring had no room to announce is announced at one of
+//! its next reads: `socket::report` tries again.
+//!
+//! UNIX sockets have no such states: `unix` tells their ends. What either
+//! misses, the daemon has `sweep` find.
 
-use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::{raw_tracepoint, tracepoint};
 use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
 use aya_log_ebpf::warn;
-use modeltap_abi::config::{Counter, ListenerKey, TrackedConnection};
+use modeltap_abi::config::{
+    CONNECTION_INHERITED, CONNECTION_UNANNOUNCED, CONNECTION_UNIX, Counter, ListenerKey,
+    TrackedConnection,
+};
 use modeltap_abi::event::{
     CAUSE_LOCAL_FINISHED, CAUSE_PEER_FINISHED, CAUSE_RESET, ORIGIN_ACCEPTED, ORIGIN_INHERITED,
 };
 
 use crate::emit;
 use crate::filter::watched_cgroup;
-use crate::kernel::{Socket, Task, is_socket, tcp_state};
+use crate::kernel::{Socket, Task, inode_number, is_socket, tcp_state};
 use crate::maps::{CONNECTIONS, LISTENERS};
 use crate::socket::return_value;
 
@@ -64,16 +72,37 @@ fn accepted(ctx: &TracePointContext) {
     let Some(cgroup_id) = watched_cgroup() else {
         return;
     };
-    let Some(socket) = Task::current().file(fd as u32).and_then(Socket::of_file) else {
+    let Some(file) = Task::current().file(fd as u32) else {
         return;
     };
-    if !socket.is_tcp() {
+    let Some(socket) = Socket::of_file(file) else {
+        return;
+    };
+    let is_unix = socket.is_unix_stream();
+    if !is_unix && !socket.is_tcp() {
         return;
     }
-    let state = socket.state();
-    let Some(connection) = track(ctx, socket, cgroup_id, ORIGIN_ACCEPTED) else {
-        return;
+    let (flags, write_seq) = if is_unix {
+        (CONNECTION_UNIX, 0)
+    } else {
+        (0, socket.write_seq())
     };
+    let mut connection = untouched(file, cgroup_id, flags, write_seq);
+    let state = socket.state();
+    if !track(socket, &mut connection) {
+        emit::count(Counter::ConnectionsUntracked, 1);
+        emit::untracked(cgroup_id, 0);
+        warn!(ctx, "no room to track a connection");
+        if !is_unix {
+            // What it moves is then counted as lost, and it is picked up where
+            // it is when there is room.
+            let _ = LISTENERS.insert(listener(socket), 1, 0);
+        }
+        return;
+    }
+    if is_unix {
+        return;
+    }
     // The peer may have finished while the connection waited to be accepted.
     if state == tcp_state::CLOSE_WAIT {
         emit::closed(socket, &connection, CAUSE_PEER_FINISHED);
@@ -83,9 +112,10 @@ fn accepted(ctx: &TracePointContext) {
 }
 
 /// Tracks the socket of a call on an untracked descriptor, if it is the
-/// server's side of a connection older than the probes.
+/// server's side of a TCP connection older than the probes. The call moved
+/// `length` bytes, `n_written` of them to the peer.
 #[inline(always)]
-pub fn inherit<C: EbpfContext>(ctx: &C, file: u64, cgroup_id: u64) -> Option<Socket> {
+pub fn inherit(file: u64, cgroup_id: u64, length: u32, n_written: u32) -> Option<Socket> {
     if !is_socket(file) {
         return None;
     }
@@ -93,38 +123,100 @@ pub fn inherit<C: EbpfContext>(ctx: &C, file: u64, cgroup_id: u64) -> Option<Soc
     if !socket.is_tcp() {
         return None;
     }
-    let key = ListenerKey {
-        netns: socket.netns(),
-        port: u32::from(socket.local_port()),
-    };
-    LISTENERS.get_ptr(key)?;
-    track(ctx, socket, cgroup_id, ORIGIN_INHERITED)?;
+    LISTENERS.get_ptr(listener(socket))?;
+    let write_seq = socket.write_seq().wrapping_sub(n_written);
+    let mut connection = untouched(file, cgroup_id, CONNECTION_INHERITED, write_seq);
+    if !track(socket, &mut connection) {
+        emit::untracked(cgroup_id, length);
+        return None;
+    }
     Some(socket)
 }
 
+impl Socket {
+    /// What is known of the connection that it is the server's side of. Two
+    /// threads that move bytes the same way at the same time have no order
+    /// that could be told.
+    #[inline(always)]
+    pub fn connection(self) -> Option<&'static mut TrackedConnection> {
+        let connection = CONNECTIONS.get_ptr_mut(self.0)?;
+        // SAFETY: the kernel keeps the value's memory for as long as this
+        // program runs.
+        Some(unsafe { &mut *connection })
+    }
+}
+
 #[inline(always)]
-fn track<C: EbpfContext>(
-    ctx: &C,
-    socket: Socket,
-    cgroup_id: u64,
-    origin: u16,
-) -> Option<TrackedConnection> {
-    let connection = TrackedConnection {
+fn listener(socket: Socket) -> ListenerKey {
+    ListenerKey {
+        netns: socket.netns(),
+        port: u32::from(socket.local_port()),
+    }
+}
+
+/// A connection that moved nothing yet; no response is awaited on it.
+#[inline(always)]
+fn untouched(file: u64, cgroup_id: u64, flags: u32, write_seq: u32) -> TrackedConnection {
+    TrackedConnection {
         opened_ns: emit::now(),
+        cgroup_id,
+        inode: inode_number(file),
         bytes_read: 0,
         bytes_written: 0,
+        request_prefix: 0,
+        request_matched: 0,
+        response_matched: 0,
+        response_status: 0,
+        unused: 0,
+        write_seq,
+        request_seq: write_seq.wrapping_sub(1),
+        response_seq: write_seq,
         turn: 0,
         turn_captured: 0,
         closed: 0,
+        flags,
         reserved: 0,
-    };
-    if CONNECTIONS.insert(socket.0, connection, 0).is_err() {
-        emit::count(Counter::ConnectionsUntracked, 1);
-        warn!(ctx, "no room to track a connection");
-        return None;
     }
-    emit::opened(socket, connection.opened_ns, cgroup_id, origin);
-    Some(connection)
+}
+
+/// Announces a connection and tracks it; whether there was room for it.
+#[inline(always)]
+fn track(socket: Socket, connection: &mut TrackedConnection) -> bool {
+    // Tracked first: the end of one that is announced must be seen.
+    if CONNECTIONS.insert(socket.0, *connection, 0).is_err() {
+        return false;
+    }
+    let origin = origin_of(connection);
+    if !emit::opened(socket, connection.opened_ns, connection.cgroup_id, origin) {
+        connection.flags |= CONNECTION_UNANNOUNCED;
+        if let Some(tracked) = socket.connection() {
+            tracked.flags |= CONNECTION_UNANNOUNCED;
+        }
+    }
+    true
+}
+
+/// Tells the daemon of a connection that the ring had no room for before.
+#[inline(always)]
+pub fn announce_late(socket: Socket, connection: &mut TrackedConnection) {
+    let origin = origin_of(connection);
+    if emit::opened_late(socket, connection.opened_ns, connection.cgroup_id, origin) {
+        connection.flags &= !CONNECTION_UNANNOUNCED;
+    }
+}
+
+/// What moved before a connection is announced is not known to the daemon, as
+/// if it were older than the probes.
+#[inline(always)]
+fn origin_of(connection: &TrackedConnection) -> u16 {
+    if connection.flags & CONNECTION_INHERITED != 0
+        || connection.bytes_read != 0
+        || connection.bytes_written != 0
+    {
+        ORIGIN_INHERITED
+    } else {
+        ORIGIN_ACCEPTED
+    }
 }
 
 #[inline(always)]
@@ -139,12 +231,11 @@ fn state_changed(socket: Socket, state: u8) {
         }
         _ => return,
     };
-    let Some(connection) = CONNECTIONS.get_ptr_mut(socket.0) else {
+    // A socket changes its state under its lock, so nothing else writes
+    // `closed`; the positions may grow meanwhile and are hints.
+    let Some(connection) = socket.connection() else {
         return;
     };
-    // SAFETY: a socket changes its state under its lock, so nothing else
-    // writes `closed`; the positions may grow meanwhile and are hints.
-    let connection = unsafe { &mut *connection };
     if connection.closed != 0 {
         return;
     }

@@ -5,13 +5,13 @@ use core::mem::size_of;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_output};
 use modeltap_abi::config::{Counter, TrackedConnection};
 use modeltap_abi::event::{
-    ConnectionClosed, ConnectionOpened, Data, EventHeader, KIND_CONNECTION_CLOSED,
+    ConnectionClosed, ConnectionOpened, Data, EventHeader, FAMILY_UNIX, KIND_CONNECTION_CLOSED,
     KIND_CONNECTION_OPENED, MAX_CAPTURE_BYTES,
 };
 
 use crate::filter::tgid;
 use crate::kernel::Socket;
-use crate::maps::{COUNTERS, DataEvent, EVENTS};
+use crate::maps::{CGROUP_COUNTS, COUNTERS, DataEvent, EVENTS};
 
 /// The daemon drains the ring on a timer: a wake-up an event would cost the
 /// watched process three times as much.
@@ -28,35 +28,92 @@ pub fn now() -> u64 {
 #[inline(always)]
 pub fn count(counter: Counter, n: u64) {
     if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
-        // A software interrupt may come between load and store on the same
-        // processor, so the addition is atomic.
-        #[cfg(target_arch = "bpf")]
-        // SAFETY: array values are aligned to eight bytes and live as long as
-        // the map.
+        add(value, n);
+    }
+}
+
+/// Adds to a value of a map. A software interrupt may come between load and
+/// store on the same processor, so the addition is atomic.
+#[inline(always)]
+pub fn add(value: *mut u64, n: u64) {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: map values are aligned to eight bytes and live as long as the
+    // program runs.
+    unsafe {
+        core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) value, in(reg) n);
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    let _ = (value, n);
+}
+
+/// Counts an event of `length` bytes on a connection that is not tracked,
+/// because there was no room for it.
+#[inline(always)]
+pub fn untracked(cgroup_id: u64, length: u32) {
+    count(Counter::EventsMapFull, 1);
+    count(Counter::BytesMapFull, u64::from(length));
+    if let Some(counts) = CGROUP_COUNTS.get_ptr_mut(cgroup_id) {
+        // SAFETY: only addresses of fields of the map's value are made.
         unsafe {
-            core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) value, in(reg) n);
+            add(&raw mut (*counts).events_map_full, 1);
+            add(&raw mut (*counts).bytes_lost, u64::from(length));
         }
-        #[cfg(not(target_arch = "bpf"))]
-        let _ = (value, n);
+    }
+}
+
+/// Counts user memory of an event that could not be read.
+#[inline(always)]
+pub fn unreadable(cgroup_id: u64) {
+    count(Counter::UserReadsFailed, 1);
+    if let Some(counts) = CGROUP_COUNTS.get_ptr_mut(cgroup_id) {
+        // SAFETY: only the address of a field of the map's value is made.
+        add(unsafe { &raw mut (*counts).user_reads_failed }, 1);
     }
 }
 
 /// Reports an accepted or inherited connection; whether it went into the ring.
 #[inline(always)]
 pub fn opened(socket: Socket, opened_ns: u64, cgroup_id: u64, origin: u16) -> bool {
+    let event = opening(socket, opened_ns, cgroup_id, origin);
+    output(
+        &raw const event,
+        size_of::<ConnectionOpened>() as u64,
+        cgroup_id,
+        None,
+    )
+}
+
+/// As [`opened`], of a connection whose event was lost and counted so: it is
+/// no further loss if this one is lost too.
+#[inline(always)]
+pub fn opened_late(socket: Socket, opened_ns: u64, cgroup_id: u64, origin: u16) -> bool {
+    let event = opening(socket, opened_ns, cgroup_id, origin);
+    let is_in = into_ring(&raw const event, size_of::<ConnectionOpened>() as u64);
+    if is_in {
+        account(cgroup_id, true, None);
+    }
+    is_in
+}
+
+#[inline(always)]
+fn opening(socket: Socket, opened_ns: u64, cgroup_id: u64, origin: u16) -> ConnectionOpened {
     let family = socket.family();
-    let (local_address, peer_address) = socket.addresses(family);
-    let event = ConnectionOpened {
+    let is_unix = family == FAMILY_UNIX;
+    let (local_address, peer_address) = if is_unix {
+        ([0; 16], [0; 16])
+    } else {
+        socket.addresses(family)
+    };
+    ConnectionOpened {
         header: header(KIND_CONNECTION_OPENED, tgid(), opened_ns, socket, opened_ns),
         cgroup_id,
         peer_address,
         local_address,
-        peer_port: socket.peer_port(),
-        local_port: socket.local_port(),
+        peer_port: if is_unix { 0 } else { socket.peer_port() },
+        local_port: if is_unix { 0 } else { socket.local_port() },
         family,
         origin,
-    };
-    output(&raw const event, size_of::<ConnectionOpened>() as u64)
+    }
 }
 
 /// Reports an end; whether it went into the ring.
@@ -75,18 +132,20 @@ pub fn closed(socket: Socket, connection: &TrackedConnection, cause: u32) -> boo
         cause,
         socket_error: socket.error(),
     };
-    output(&raw const event, size_of::<ConnectionClosed>() as u64)
+    output(
+        &raw const event,
+        size_of::<ConnectionClosed>() as u64,
+        connection.cgroup_id,
+        None,
+    )
 }
 
 /// Reports moved bytes: the event must be filled in.
 #[inline(always)]
-pub fn data(event: *const DataEvent, length: u32, captured: u32) {
+pub fn data(event: *const DataEvent, cgroup_id: u64, length: u32, captured: u32) {
     let size = size_of::<Data>() as u64 + u64::from(captured & MAX_CAPTURE_BYTES as u32);
-    if output(event, size) {
-        count(Counter::BytesSubmitted, u64::from(length));
+    if output(event, size, cgroup_id, Some(length)) {
         count(Counter::BytesCaptured, u64::from(captured));
-    } else {
-        count(Counter::BytesLost, u64::from(length));
     }
 }
 
@@ -108,8 +167,16 @@ pub fn header(
     }
 }
 
+/// Puts an event into the ring and counts it, with the bytes that it tells of.
 #[inline(always)]
-fn output<T>(event: *const T, size: u64) -> bool {
+fn output<T>(event: *const T, size: u64, cgroup_id: u64, moved: Option<u32>) -> bool {
+    let is_in = into_ring(event, size);
+    account(cgroup_id, is_in, moved);
+    is_in
+}
+
+#[inline(always)]
+fn into_ring<T>(event: *const T, size: u64) -> bool {
     // SAFETY: `event` points at `size` readable bytes, which the verifier
     // checks.
     let result = unsafe {
@@ -120,13 +187,39 @@ fn output<T>(event: *const T, size: u64) -> bool {
             NO_WAKEUP,
         )
     };
-    count(
-        if result == 0 {
-            Counter::EventsSubmitted
-        } else {
-            Counter::EventsLost
-        },
-        1,
-    );
     result == 0
+}
+
+#[inline(always)]
+fn account(cgroup_id: u64, is_in: bool, moved: Option<u32>) {
+    let (events, bytes) = if is_in {
+        (Counter::EventsSubmitted, Counter::BytesSubmitted)
+    } else {
+        (Counter::EventsLost, Counter::BytesLost)
+    };
+    count(events, 1);
+    if let Some(length) = moved {
+        count(bytes, u64::from(length));
+    }
+    let Some(counts) = CGROUP_COUNTS.get_ptr_mut(cgroup_id) else {
+        return;
+    };
+    // SAFETY: only addresses of fields of the map's value are made.
+    let (events, bytes) = unsafe {
+        if is_in {
+            (
+                &raw mut (*counts).events_submitted,
+                &raw mut (*counts).bytes_submitted,
+            )
+        } else {
+            (
+                &raw mut (*counts).events_ring_full,
+                &raw mut (*counts).bytes_lost,
+            )
+        }
+    };
+    add(events, 1);
+    if let Some(length) = moved {
+        add(bytes, u64::from(length));
+    }
 }

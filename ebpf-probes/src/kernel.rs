@@ -4,7 +4,7 @@
 use aya_ebpf::bindings::task_struct;
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
-use modeltap_abi::event::{FAMILY_IPV4, FAMILY_IPV6};
+use modeltap_abi::event::{FAMILY_IPV4, FAMILY_IPV6, FAMILY_UNIX};
 
 use crate::maps::OFFSETS;
 
@@ -24,6 +24,10 @@ pub mod tcp_state {
 
 /// `IPPROTO_TCP`.
 const PROTOCOL_TCP: u16 = 6;
+/// `SOCK_STREAM`.
+const TYPE_STREAM: u16 = 1;
+/// `RCV_SHUTDOWN` of `include/net/sock.h`.
+const RECEIVE_SHUTDOWN: u8 = 1;
 /// The type bits of `inode.i_mode` and their value for a socket.
 const MODE_TYPE_MASK: u16 = 0o170_000;
 const MODE_SOCKET: u16 = 0o140_000;
@@ -139,6 +143,13 @@ impl Socket {
             && read::<u16>(self.0, OFFSETS.load().sock_protocol) == Some(PROTOCOL_TCP)
     }
 
+    /// Whether it is a stream over a UNIX socket.
+    #[inline(always)]
+    pub fn is_unix_stream(self) -> bool {
+        self.family() == FAMILY_UNIX
+            && read::<u16>(self.0, OFFSETS.load().sock_type) == Some(TYPE_STREAM)
+    }
+
     /// Address family.
     #[inline(always)]
     pub fn family(self) -> u16 {
@@ -189,6 +200,30 @@ impl Socket {
             .unwrap_or(0)
     }
 
+    /// Inode number of the socket it serves now, or zero if it serves none.
+    #[inline(always)]
+    pub fn inode(self) -> u64 {
+        let offsets = OFFSETS.load();
+        read::<u64>(self.0, offsets.sock_socket)
+            .filter(|socket| *socket != 0)
+            .and_then(|socket| read::<u64>(socket, offsets.socket_file))
+            .filter(|file| *file != 0)
+            .map_or(0, inode_number)
+    }
+
+    /// Whether its peer finished sending, of a UNIX socket.
+    #[inline(always)]
+    pub fn peer_finished(self) -> bool {
+        read::<u8>(self.0, OFFSETS.load().sock_shutdown)
+            .is_some_and(|shutdown| shutdown & RECEIVE_SHUTDOWN != 0)
+    }
+
+    /// Sequence number behind the last byte given to it to send, of TCP.
+    #[inline(always)]
+    pub fn write_seq(self) -> u32 {
+        read(self.0, OFFSETS.load().tcp_write_seq).unwrap_or(0)
+    }
+
     /// `errno` waiting on it, or zero.
     #[inline(always)]
     pub fn error(self) -> u32 {
@@ -203,6 +238,22 @@ pub fn is_socket(file: u64) -> bool {
     read::<u64>(file, offsets.file_inode)
         .and_then(|inode| read::<u16>(inode, offsets.inode_mode))
         .is_some_and(|mode| mode & MODE_TYPE_MASK == MODE_SOCKET)
+}
+
+/// Inode number of a `struct file`.
+#[inline(always)]
+pub fn inode_number(file: u64) -> u64 {
+    let offsets = OFFSETS.load();
+    read::<u64>(file, offsets.file_inode)
+        .and_then(|inode| read(inode, offsets.inode_number))
+        .unwrap_or(0)
+}
+
+/// Whether one descriptor, and no call in progress, refers to a `struct file`.
+#[inline(always)]
+pub fn is_held_once(file: u64) -> bool {
+    let offsets = OFFSETS.load();
+    read::<u64>(file, offsets.file_count) == Some(u64::from(offsets.file_count_of_one))
 }
 
 #[inline(always)]

@@ -1,5 +1,5 @@
 //! The probes: one exit tracepoint a socket system call, one raw tracepoint
-//! for the end of connections.
+//! and the calls that close for the end of connections.
 //!
 //! A probe looks at the return value first, at the calling task's cgroup
 //! second and at everything else only if both say so: what is not watched
@@ -16,12 +16,17 @@
     expect(dead_code, reason = "on the host the programs are only type-checked")
 )]
 
+mod batch;
+mod beginnings;
 mod connection;
 mod emit;
 mod filter;
 mod kernel;
 mod maps;
 mod socket;
+mod splice;
+mod sweep;
+mod unix;
 
 /// The licence the kernel is told: helpers used here are for GPL programs.
 #[cfg(target_arch = "bpf")]

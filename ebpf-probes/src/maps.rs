@@ -2,9 +2,10 @@
 
 use aya_ebpf::Global;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf};
 use modeltap_abi::config::{
-    COUNTERS as N_COUNTERS, CaptureConfig, KernelOffsets, ListenerKey, TrackedConnection,
+    COUNTERS as N_COUNTERS, CaptureConfig, CgroupCounters, KernelOffsets, ListenerKey, MAX_CGROUPS,
+    TrackedConnection,
 };
 use modeltap_abi::event::{Data, MAX_CAPTURE_BYTES};
 
@@ -19,9 +20,16 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(N_COUNTERS
 
 /// Ids of the watched cgroups.
 #[map]
-pub static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(4096, 0);
+pub static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(MAX_CGROUPS, 0);
 
-/// Accepted connections by the socket's kernel address.
+/// What is counted of each watched cgroup. The daemon makes the entries, so
+/// that the probes only look them up.
+#[map]
+pub static CGROUP_COUNTS: PerCpuHashMap<u64, CgroupCounters> =
+    PerCpuHashMap::with_max_entries(MAX_CGROUPS, 0);
+
+/// Accepted connections by the socket's kernel address. The daemon sets how
+/// many at load.
 #[map]
 pub static CONNECTIONS: HashMap<u64, TrackedConnection> = HashMap::with_max_entries(65_536, 0);
 
@@ -29,11 +37,19 @@ pub static CONNECTIONS: HashMap<u64, TrackedConnection> = HashMap::with_max_entr
 #[map]
 pub static LISTENERS: HashMap<ListenerKey, u32> = HashMap::with_max_entries(16_384, 0);
 
+/// As many entries as one call may move messages (`UIO_MAXIOV`): walking
+/// through them is a loop of that many rounds.
+#[map]
+pub static MESSAGES: Array<u32> = Array::with_max_entries(1024, 0);
+
 /// How much is captured; one entry.
 #[map]
 pub static CONFIG: Array<CaptureConfig> = Array::with_max_entries(1, 0);
 
-/// Room for one data event: BPF's stack holds 512 bytes.
+/// Room for one data event: BPF's stack holds 512 bytes. For tracepoints of
+/// system calls alone: they run in the calling task with preemption off, so on
+/// one processor one follows the other, while a program that runs in a software
+/// interrupt may come in the middle of one.
 #[map]
 pub static SCRATCH: PerCpuArray<DataEvent> = PerCpuArray::with_max_entries(1, 0);
 
@@ -73,5 +89,13 @@ pub static OFFSETS: Global<KernelOffsets> = Global::new(KernelOffsets {
     skc_v6_rcv_saddr: 0,
     skc_net: 0,
     net_inum: 0,
+    sock_type: 0,
+    sock_shutdown: 0,
+    sock_socket: 0,
+    socket_file: 0,
+    inode_number: 0,
+    file_count: 0,
+    file_count_of_one: 0,
+    tcp_write_seq: 0,
     reserved: 0,
 });

@@ -8,23 +8,29 @@ use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::helpers::generated::bpf_probe_read_user as probe_read_user;
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
-use modeltap_abi::config::{CaptureConfig, Counter, TrackedConnection};
+use modeltap_abi::config::{
+    CONNECTION_UNANNOUNCED, CONNECTION_UNIX, CaptureConfig, TrackedConnection,
+};
 use modeltap_abi::event::{
     DIRECTION_READ, DIRECTION_WRITE, Data, KIND_DATA, MAX_CAPTURE_BYTES, MAX_SEGMENTS,
     MAX_VECTORED_CAPTURE_BYTES,
 };
 
-use crate::connection::inherit;
-use crate::emit;
+use crate::connection::{announce_late, inherit};
 use crate::filter::{tgid, watched_cgroup};
 use crate::kernel::{Arguments, Socket, Task};
-use crate::maps::{CONFIG, CONNECTIONS, DataEvent, SCRATCH};
+use crate::maps::{CONFIG, DataEvent, SCRATCH};
+use crate::{beginnings, emit, unix};
 
-/// `MSG_PEEK`: the bytes stay in the socket and will be read again.
-const MSG_PEEK: u64 = 2;
+/// Flags of a receive that takes nothing from the stream: `MSG_OOB` (urgent
+/// data is beside it), `MSG_PEEK` (it will be read again) and `MSG_ERRQUEUE`
+/// (what was sent comes back with its time).
+const MSG_TAKES_NOTHING: u64 = 0x1 | 0x2 | 0x2000;
+/// `MSG_TRUNC`: TCP throws the bytes away that it tells of.
+const MSG_TRUNC: u64 = 0x20;
 
 /// Where a call's bytes lie.
-enum Memory {
+pub(crate) enum Memory {
     /// One buffer.
     Buffer(u64),
     /// An array of `struct iovec`, and how many.
@@ -50,23 +56,29 @@ probes! {
     /// `readv(fd, iov, iovcnt)` returned.
     sys_exit_readv: DIRECTION_READ, first,
         |arguments| Some(Memory::Segments(arguments.second(), arguments.third()));
+    /// `preadv2(fd, iov, iovcnt, pos_l, pos_h, flags)` returned: on a socket
+    /// with the offset -1, which makes it a `readv` with flags.
+    sys_exit_preadv2: DIRECTION_READ, first,
+        |arguments| Some(Memory::Segments(arguments.second(), arguments.third()));
     /// `recvfrom(fd, buf, len, flags, ..)` returned.
-    sys_exit_recvfrom: DIRECTION_READ, first, |arguments| {
-        (arguments.fourth() & MSG_PEEK == 0).then(|| Memory::Buffer(arguments.second()))
-    };
+    sys_exit_recvfrom: DIRECTION_READ, first,
+        |arguments| received(arguments.fourth(), || Memory::Buffer(arguments.second()));
     /// `recvmsg(fd, msg, flags)` returned.
-    sys_exit_recvmsg: DIRECTION_READ, first, |arguments| {
-        if arguments.third() & MSG_PEEK == 0 { message_segments(arguments.second()) } else { None }
-    };
+    sys_exit_recvmsg: DIRECTION_READ, first,
+        |arguments| received(arguments.third(), || message_segments(arguments.second()));
     /// `write(fd, buf, count)` returned.
     sys_exit_write: DIRECTION_WRITE, first, |arguments| Some(Memory::Buffer(arguments.second()));
     /// `writev(fd, iov, iovcnt)` returned.
     sys_exit_writev: DIRECTION_WRITE, first,
         |arguments| Some(Memory::Segments(arguments.second(), arguments.third()));
+    /// `pwritev2(fd, iov, iovcnt, pos_l, pos_h, flags)` returned, as `preadv2`.
+    sys_exit_pwritev2: DIRECTION_WRITE, first,
+        |arguments| Some(Memory::Segments(arguments.second(), arguments.third()));
     /// `sendto(fd, buf, len, flags, ..)` returned.
     sys_exit_sendto: DIRECTION_WRITE, first, |arguments| Some(Memory::Buffer(arguments.second()));
     /// `sendmsg(fd, msg, flags)` returned.
-    sys_exit_sendmsg: DIRECTION_WRITE, first, |arguments| message_segments(arguments.second());
+    sys_exit_sendmsg: DIRECTION_WRITE, first,
+        |arguments| Some(message_segments(arguments.second()));
     /// `sendfile(out_fd, in_fd, offset, count)` returned: the bytes are a
     /// file's and never were in user memory.
     sys_exit_sendfile64: DIRECTION_WRITE, first, |_arguments| Some(Memory::Elsewhere);
@@ -79,15 +91,27 @@ pub fn return_value(ctx: &TracePointContext) -> i64 {
     unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<i64>().add(2)) }
 }
 
+/// Where the bytes of a receive with these flags lie; nothing if it took none.
+#[inline(always)]
+pub(crate) fn received(flags: u64, memory: impl FnOnce() -> Memory) -> Option<Memory> {
+    if flags & MSG_TAKES_NOTHING != 0 {
+        None
+    } else if flags & MSG_TRUNC != 0 {
+        Some(Memory::Elsewhere)
+    } else {
+        Some(memory())
+    }
+}
+
 /// The segments of a `struct msghdr`: `msg_iov` and `msg_iovlen` are its third
 /// and fourth words.
 #[inline(always)]
-fn message_segments(message: u64) -> Option<Memory> {
+pub(crate) fn message_segments(message: u64) -> Memory {
     // SAFETY: the helper checks the address and fails where it cannot read.
     let words = unsafe { bpf_probe_read_user((message + 16) as *const [u64; 2]) };
-    Some(words.map_or(Memory::Elsewhere, |[segments, n]| {
+    words.map_or(Memory::Elsewhere, |[segments, n]| {
         Memory::Segments(segments, n)
-    }))
+    })
 }
 
 #[inline(always)]
@@ -97,7 +121,7 @@ fn moved(
     arguments: impl FnOnce(Arguments) -> (u64, Option<Memory>),
 ) {
     let length = return_value(ctx);
-    if length <= 0 {
+    if length <= 0 && !unix::is_end(length) {
         return;
     }
     let Some(cgroup_id) = watched_cgroup() else {
@@ -105,47 +129,68 @@ fn moved(
     };
     let task = Task::current();
     let (fd, memory) = arguments(task.arguments());
-    let Some(memory) = memory else { return };
-    let Some(file) = task.file(fd as u32) else {
+    if length <= 0 {
+        unix::peer_ended(fd, length);
         return;
-    };
-    let Some(mut socket) = Socket::of_file(file) else {
-        return;
-    };
-    if CONNECTIONS.get_ptr(socket.0).is_none() {
-        let Some(inherited) = inherit(ctx, file, cgroup_id) else {
-            return;
-        };
-        socket = inherited;
     }
-    let Some(connection) = CONNECTIONS.get_ptr_mut(socket.0) else {
-        return;
-    };
-    // SAFETY: the kernel keeps the value's memory for as long as this program
-    // runs. Two threads that move bytes the same way at the same time have no
-    // order that could be told.
-    report(
-        socket,
-        unsafe { &mut *connection },
-        direction,
-        length as u32,
-        &memory,
-    );
+    let Some(memory) = memory else { return };
+    let length = length as u32;
+    if let Some((socket, connection)) = tracked(task, fd, cgroup_id, direction, length) {
+        report(socket, connection, direction, length, &memory);
+    }
 }
 
+/// The connection that a call of the task's moved `length` bytes on, if it is
+/// the server's side of one.
 #[inline(always)]
-fn report(
+pub(crate) fn tracked(
+    task: Task,
+    fd: u64,
+    cgroup_id: u64,
+    direction: u16,
+    length: u32,
+) -> Option<(Socket, &'static mut TrackedConnection)> {
+    if let Some(found) = known(task, fd) {
+        return Some(found);
+    }
+    let n_written = if direction == DIRECTION_WRITE {
+        length
+    } else {
+        0
+    };
+    let socket = inherit(task.file(fd as u32)?, cgroup_id, length, n_written)?;
+    Some((socket, socket.connection()?))
+}
+
+/// The connection behind a descriptor of the task's, if it is tracked.
+#[inline(always)]
+pub(crate) fn known(task: Task, fd: u64) -> Option<(Socket, &'static mut TrackedConnection)> {
+    let file = task.file(fd as u32)?;
+    let socket = Socket::of_file(file)?;
+    let connection = socket.connection()?;
+    if connection.flags & CONNECTION_UNIX != 0 && !unix::is_same(socket, file, connection) {
+        return None;
+    }
+    Some((socket, connection))
+}
+
+/// Reports `length` bytes that a call moved, and counts them. For programs
+/// that may use this processor's [`SCRATCH`].
+#[inline(always)]
+pub(crate) fn report(
     socket: Socket,
     connection: &mut TrackedConnection,
     direction: u16,
     length: u32,
     memory: &Memory,
 ) {
+    if connection.flags & CONNECTION_UNANNOUNCED != 0 && direction == DIRECTION_READ {
+        announce_late(socket, connection);
+    }
     let Some(event) = SCRATCH.get_ptr_mut(0) else {
         return;
     };
-    // SAFETY: this processor's scratch is used by this program alone: exit
-    // tracepoints run in the calling task and do not nest.
+    // SAFETY: this processor's scratch is used by this program alone.
     let event = unsafe { &mut *event };
     let position = if direction == DIRECTION_READ {
         &mut connection.bytes_read
@@ -164,14 +209,16 @@ fn report(
     *position += u64::from(length);
 
     let wanted = capture_length(connection, direction, length);
+    let cgroup_id = connection.cgroup_id;
     let captured = match *memory {
-        Memory::Buffer(address) => copy_buffer(event, address, wanted),
-        Memory::Segments(segments, n) => copy_segments(event, segments, n, wanted),
+        Memory::Buffer(address) => copy_buffer(event, address, wanted, cgroup_id),
+        Memory::Segments(segments, n) => copy_segments(event, segments, n, wanted, cgroup_id),
         Memory::Elsewhere => 0,
     };
     connection.turn_captured = connection.turn_captured.saturating_add(captured);
     event.data.captured = captured;
-    emit::data(event, length, captured);
+    beginnings::count(socket, connection, event, direction, captured);
+    emit::data(event, cgroup_id, length, captured);
 }
 
 /// How much of a call is captured: its turn's share first, then a little of
@@ -198,14 +245,14 @@ fn capture_length(connection: &mut TrackedConnection, direction: u16, length: u3
 }
 
 #[inline(always)]
-fn copy_buffer(event: &mut DataEvent, address: u64, wanted: u32) -> u32 {
+fn copy_buffer(event: &mut DataEvent, address: u64, wanted: u32, cgroup_id: u64) -> u32 {
     let length = bounded::<{ MAX_CAPTURE_BYTES as u32 }>(wanted);
     // SAFETY: `length` is below the size of `bytes`; the helper checks the
     // user's address.
     let result =
         unsafe { probe_read_user(event.bytes.as_mut_ptr().cast(), length, address as *const _) };
     if result != 0 {
-        emit::count(Counter::UserReadsFailed, 1);
+        emit::unreadable(cgroup_id);
         return 0;
     }
     length
@@ -213,7 +260,7 @@ fn copy_buffer(event: &mut DataEvent, address: u64, wanted: u32) -> u32 {
 
 /// Copies the first segments one behind the other.
 #[inline(always)]
-fn copy_segments(event: &mut DataEvent, segments: u64, n: u64, wanted: u32) -> u32 {
+fn copy_segments(event: &mut DataEvent, segments: u64, n: u64, wanted: u32, cgroup_id: u64) -> u32 {
     let mut filled = 0_u32;
     for index in 0..MAX_SEGMENTS as u64 {
         if index >= n || filled >= wanted {
@@ -223,7 +270,7 @@ fn copy_segments(event: &mut DataEvent, segments: u64, n: u64, wanted: u32) -> u
         // SAFETY: the helper checks the address and fails where it cannot read.
         let Ok([base, length]) = (unsafe { bpf_probe_read_user(address as *const [u64; 2]) })
         else {
-            emit::count(Counter::UserReadsFailed, 1);
+            emit::unreadable(cgroup_id);
             break;
         };
         let missing = wanted - filled;
@@ -244,7 +291,7 @@ fn copy_segments(event: &mut DataEvent, segments: u64, n: u64, wanted: u32) -> u
             )
         };
         if result != 0 {
-            emit::count(Counter::UserReadsFailed, 1);
+            emit::unreadable(cgroup_id);
             break;
         }
         filled += take;

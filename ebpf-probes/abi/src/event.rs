@@ -29,6 +29,9 @@ pub const CAUSE_LOCAL_FINISHED: u32 = 2;
 /// reset by either side, or timed out.
 pub const CAUSE_RESET: u32 = 3;
 
+/// Address family of UNIX sockets, as in `ConnectionOpened::family`; their
+/// addresses and ports are zero.
+pub const FAMILY_UNIX: u16 = 1;
 /// Address family of IPv4, as in `ConnectionOpened::family`.
 pub const FAMILY_IPV4: u16 = 2;
 /// Address family of IPv6, as in `ConnectionOpened::family`.
@@ -40,6 +43,9 @@ pub const MAX_CAPTURE_BYTES: usize = 16 * 1024 - 1;
 pub const MAX_VECTORED_CAPTURE_BYTES: usize = 8 * 1024 - 1;
 /// The most segments of a vectored call that are read.
 pub const MAX_SEGMENTS: usize = 8;
+/// The most messages of one `recvmmsg` or `sendmmsg` that are captured; the
+/// rest is reported in one event without its bytes.
+pub const MAX_MESSAGES: usize = 64;
 
 /// Begins every event.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -74,7 +80,7 @@ pub struct ConnectionOpened {
     pub peer_port: u16,
     /// Server's port in host order.
     pub local_port: u16,
-    /// [`FAMILY_IPV4`] or [`FAMILY_IPV6`].
+    /// One of the `FAMILY_*` constants.
     pub family: u16,
     /// One of the `ORIGIN_*` constants.
     pub origin: u16,

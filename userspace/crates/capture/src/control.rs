@@ -2,8 +2,11 @@
 
 use std::collections::HashSet;
 
-use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
-use modeltap_abi::config::{Counter, TrackedConnection};
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues};
+use aya::programs::{ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun};
+use aya::util::nr_cpus;
+use modeltap_abi::config::{CgroupCounters, Counter, TrackedConnection};
+use modeltap_core::accounting::CgroupCounts;
 use modeltap_core::connection::{CgroupId, ConnectionId};
 
 use crate::loader::LoadError;
@@ -11,12 +14,19 @@ use crate::loader::LoadError;
 /// A tracked connection as the map holds it.
 type TrackedBytes = [u8; size_of::<TrackedConnection>()];
 
+/// The counts of one cgroup on one processor, as the map holds them.
+type CounterBytes = [u8; size_of::<CgroupCounters>()];
+/// `BPF_NOEXIST`: an entry that is there stays as it is.
+const NO_REPLACE: u64 = 1;
+
 /// Steers the probes.
 pub struct Control {
     cgroups: HashMap<MapData, u64, u32>,
+    cgroup_counts: PerCpuHashMap<MapData, u64, CounterBytes>,
     listeners: HashMap<MapData, [u32; 2], u32>,
     connections: HashMap<MapData, u64, TrackedBytes>,
     counters: PerCpuArray<MapData, u64>,
+    sweep: RawTracePoint,
     known_listeners: HashSet<[u32; 2]>,
 }
 
@@ -25,8 +35,11 @@ pub struct Control {
 pub struct KernelCounts {
     /// Events placed in the ring.
     pub events_submitted: u64,
-    /// Events for which the ring had no room.
+    /// Events that were not, for either cause: the ring had no room, or the
+    /// map of connections.
     pub events_lost: u64,
+    /// Of them: the map of connections had no room.
+    pub events_lost_map_full: u64,
     /// Bytes moved by the events submitted.
     pub bytes_submitted: u64,
     /// Bytes moved by the events lost.
@@ -42,22 +55,27 @@ pub struct KernelCounts {
 impl Control {
     pub(crate) fn new(
         cgroups: Map,
+        cgroup_counts: Map,
         listeners: Map,
         connections: Map,
         counters: Map,
+        sweep: RawTracePoint,
     ) -> Result<Self, LoadError> {
         let named = |name| move |source| LoadError::Map { name, source };
         Ok(Self {
             cgroups: cgroups.try_into().map_err(named("CGROUPS"))?,
+            cgroup_counts: cgroup_counts.try_into().map_err(named("CGROUP_COUNTS"))?,
             listeners: listeners.try_into().map_err(named("LISTENERS"))?,
             connections: connections.try_into().map_err(named("CONNECTIONS"))?,
             counters: counters.try_into().map_err(named("COUNTERS"))?,
+            sweep,
             known_listeners: HashSet::new(),
         })
     }
 
     /// Watches a cgroup and everything below it. The root cgroup, which holds
-    /// every process of the host, is refused.
+    /// every process of the host, is refused. One that is watched already
+    /// keeps its counts.
     ///
     /// # Errors
     /// The map is full (4,096 containers), or the kernel refuses.
@@ -66,12 +84,68 @@ impl Control {
         if cgroup.0 <= ROOT {
             return Ok(());
         }
+        if self.cgroup_counts.get(&cgroup.0, 0).is_err() {
+            let n_cpus = nr_cpus().map_err(|(_, source)| MapError::IoError(source))?;
+            let zero = PerCpuValues::try_from(vec![[0; size_of::<CgroupCounters>()]; n_cpus])?;
+            self.cgroup_counts.insert(cgroup.0, zero, NO_REPLACE)?;
+        }
         self.cgroups.insert(cgroup.0, 1, 0)
     }
 
-    /// Stops watching a cgroup; one that is not watched is no error.
-    pub fn unwatch(&mut self, cgroup: CgroupId) {
+    /// Stops watching a cgroup and forgets its counts; gives the last of them.
+    /// One that is not watched is no error.
+    pub fn unwatch(&mut self, cgroup: CgroupId) -> Option<CgroupCounts> {
         let _ = self.cgroups.remove(&cgroup.0);
+        let counts = self.counts_of(cgroup.0);
+        let _ = self.cgroup_counts.remove(&cgroup.0);
+        counts
+    }
+
+    /// What the probes counted of each watched cgroup since it is watched.
+    /// They grow until [`unwatch`](Self::unwatch) gives the last of them.
+    #[must_use]
+    pub fn cgroup_counts(&self) -> Vec<(CgroupId, CgroupCounts)> {
+        let known = self.cgroup_counts.keys().filter_map(Result::ok);
+        known
+            .filter_map(|cgroup| Some((CgroupId(cgroup), self.counts_of(cgroup)?)))
+            .collect()
+    }
+
+    fn counts_of(&self, cgroup: u64) -> Option<CgroupCounts> {
+        let values = self.cgroup_counts.get(&cgroup, 0).ok()?;
+        let mut sum = CgroupCounts::default();
+        for bytes in values.iter() {
+            let counters: CgroupCounters = zerocopy::transmute!(*bytes);
+            sum.events_submitted += counters.events_submitted;
+            sum.events_lost += counters.events_ring_full + counters.events_map_full;
+            sum.events_lost_map_full += counters.events_map_full;
+            sum.bytes_submitted += counters.bytes_submitted;
+            sum.bytes_lost += counters.bytes_lost;
+            sum.user_reads_failed += counters.user_reads_failed;
+            sum.n_requests += counters.requests;
+            for (sum, n) in sum.n_responses.iter_mut().zip(counters.responses) {
+                *sum += n;
+            }
+        }
+        Some(sum)
+    }
+
+    /// Has the probes look for connections that ended unseen; their ends come
+    /// by the ring. Takes about a millisecond, for the map's buckets more than
+    /// for the connections in it.
+    ///
+    /// # Errors
+    /// The kernel refuses to run the program.
+    pub fn sweep(&self) -> Result<(), ProgramError> {
+        self.sweep
+            .test_run(RawTracePointRunOptions::new())
+            .map(drop)
+    }
+
+    /// Connections that the probes keep track of.
+    #[must_use]
+    pub fn n_tracked(&self) -> usize {
+        self.connections.keys().filter_map(Result::ok).count()
     }
 
     /// Replaces the ports on which watched containers accept: (inode number
@@ -113,11 +187,13 @@ impl Control {
                 .get(&(counter as u32), 0)
                 .map_or(0, |values| values.iter().sum())
         };
+        let map_full = sum(Counter::EventsMapFull);
         KernelCounts {
             events_submitted: sum(Counter::EventsSubmitted),
-            events_lost: sum(Counter::EventsLost),
+            events_lost: sum(Counter::EventsLost) + map_full,
+            events_lost_map_full: map_full,
             bytes_submitted: sum(Counter::BytesSubmitted),
-            bytes_lost: sum(Counter::BytesLost),
+            bytes_lost: sum(Counter::BytesLost) + sum(Counter::BytesMapFull),
             bytes_captured: sum(Counter::BytesCaptured),
             user_reads_failed: sum(Counter::UserReadsFailed),
             connections_untracked: sum(Counter::ConnectionsUntracked),

@@ -59,7 +59,11 @@ fn opened(item: &[u8]) -> Result<ConnectionOpened, DecodeError> {
             abi::ORIGIN_INHERITED => Origin::Inherited,
             other => return Err(unknown("origin", other.into())),
         },
-        transport: Transport::Tcp,
+        transport: if event.family == abi::FAMILY_UNIX {
+            Transport::Unix
+        } else {
+            Transport::Tcp
+        },
     })
 }
 
@@ -114,6 +118,7 @@ fn connection(header: &abi::EventHeader) -> ConnectionId {
 
 fn address(family: u16, bytes: [u8; 16], port: u16) -> Result<SocketAddr, DecodeError> {
     let ip = match family {
+        abi::FAMILY_UNIX => return Ok(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
         abi::FAMILY_IPV4 => {
             let [a, b, c, d, ..] = bytes;
             IpAddr::V4(Ipv4Addr::new(a, b, c, d))
@@ -197,24 +202,41 @@ mod tests {
         assert_eq!(decode(header(99).as_bytes()), Err(DecodeError::Kind(99)));
     }
 
+    #[track_caller]
+    fn opened_item(family: u16, peer_address: [u8; 16], peer_port: u16) -> ConnectionOpened {
+        let event = abi::ConnectionOpened {
+            header: header(abi::KIND_CONNECTION_OPENED),
+            cgroup_id: 42,
+            peer_address,
+            local_address: [0; 16],
+            peer_port,
+            local_port: 80,
+            family,
+            origin: abi::ORIGIN_ACCEPTED,
+        };
+        match decode(event.as_bytes()) {
+            Ok(CaptureEvent::Opened(opened)) => opened,
+            other => panic!("not opened: {other:?}"),
+        }
+    }
+
     #[test]
     fn mapped_addresses_are_told_as_ipv4() {
         let mut mapped = [0; 16];
         mapped[10..].copy_from_slice(&[0xff, 0xff, 172, 17, 0, 1]);
-        let event = abi::ConnectionOpened {
-            header: header(abi::KIND_CONNECTION_OPENED),
-            cgroup_id: 42,
-            peer_address: mapped,
-            local_address: [0; 16],
-            peer_port: 5000,
-            local_port: 80,
-            family: abi::FAMILY_IPV6,
-            origin: abi::ORIGIN_ACCEPTED,
-        };
-        let CaptureEvent::Opened(opened) = decode(event.as_bytes()).unwrap() else {
-            panic!()
-        };
+        let opened = opened_item(abi::FAMILY_IPV6, mapped, 5000);
         assert_eq!(opened.peer, "172.17.0.1:5000".parse().unwrap());
-        assert_eq!(opened.cgroup, CgroupId(42));
+        assert_eq!(
+            (opened.cgroup, opened.transport),
+            (CgroupId(42), Transport::Tcp)
+        );
+    }
+
+    #[test]
+    fn unix_socket_has_no_addresses() {
+        let opened = opened_item(abi::FAMILY_UNIX, [7; 16], 7);
+        let nowhere = "0.0.0.0:0".parse().unwrap();
+        assert_eq!((opened.peer, opened.local), (nowhere, nowhere));
+        assert_eq!(opened.transport, Transport::Unix);
     }
 }

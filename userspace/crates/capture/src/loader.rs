@@ -19,20 +19,29 @@ use crate::{offsets, requirements};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probes.o"));
 
 /// Programs that attach to `syscalls:<their name>`.
-const TRACEPOINTS: [&str; 11] = [
+const TRACEPOINTS: [&str; 18] = [
     "sys_exit_accept",
     "sys_exit_accept4",
     "sys_exit_read",
     "sys_exit_readv",
+    "sys_exit_preadv2",
     "sys_exit_recvfrom",
     "sys_exit_recvmsg",
+    "sys_exit_recvmmsg",
     "sys_exit_write",
     "sys_exit_writev",
+    "sys_exit_pwritev2",
     "sys_exit_sendto",
     "sys_exit_sendmsg",
+    "sys_exit_sendmmsg",
     "sys_exit_sendfile64",
+    "sys_exit_splice",
+    "sys_exit_shutdown",
+    "sys_enter_close",
 ];
 const SOCKET_STATE: &str = "inet_sock_set_state";
+/// A program that the daemon runs itself.
+const SWEEP: &str = "sweep";
 /// How often the probes' own messages are looked at.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -47,6 +56,8 @@ pub struct Config {
     pub write_turn_bytes: u32,
     /// Bytes captured of each call beyond its turn's share.
     pub continued_bytes: u32,
+    /// Connections tracked at once; the events of more are counted as lost.
+    pub max_connections: u32,
 }
 
 impl Default for Config {
@@ -58,6 +69,7 @@ impl Default for Config {
             // An event of a stream that brings a token is 200 to 400 bytes
             // long, and one call may write several.
             continued_bytes: 1024,
+            max_connections: 65_536,
         }
     }
 }
@@ -156,6 +168,7 @@ impl Probes {
             .override_global("OFFSETS", offsets.as_bytes(), true)
             .override_global("SELF_TGID", self_tgid.as_bytes(), true)
             .map_max_entries("EVENTS", config.ring_bytes.next_power_of_two())
+            .map_max_entries("CONNECTIONS", config.max_connections)
             .load(OBJECT)?;
         set_limits(&mut ebpf, config)?;
         forward_logs(&mut ebpf);
@@ -169,6 +182,10 @@ impl Probes {
             source,
         })?;
         let n_programs = u32::try_from(TRACEPOINTS.len() + 1).expect("a dozen programs");
+        load_sweep(&mut ebpf).map_err(|source| LoadError::Program {
+            name: SWEEP,
+            source,
+        })?;
         Ok(Self { ebpf, n_programs })
     }
 
@@ -194,12 +211,18 @@ impl Probes {
     /// # Errors
     /// They were taken before.
     pub fn take_control(&mut self) -> Result<Control, LoadError> {
+        let sweep = sweep(&self.ebpf).map_err(|source| LoadError::Program {
+            name: SWEEP,
+            source,
+        })?;
         let mut map = |name| take(&mut self.ebpf, name);
         Control::new(
             map("CGROUPS")?,
+            map("CGROUP_COUNTS")?,
             map("LISTENERS")?,
             map("CONNECTIONS")?,
             map("COUNTERS")?,
+            sweep,
         )
     }
 }
@@ -248,6 +271,23 @@ fn attach_socket_state(ebpf: &mut Ebpf) -> Result<(), ProgramError> {
     program.load()?;
     program.attach(SOCKET_STATE)?;
     Ok(())
+}
+
+fn load_sweep(ebpf: &mut Ebpf) -> Result<(), ProgramError> {
+    let program: &mut RawTracePoint = ebpf
+        .program_mut(SWEEP)
+        .expect("the object holds every probe")
+        .try_into()?;
+    program.load()
+}
+
+/// A handle of its own for the program that `load_sweep` loaded.
+fn sweep(ebpf: &Ebpf) -> Result<RawTracePoint, ProgramError> {
+    let program: &RawTracePoint = ebpf
+        .program(SWEEP)
+        .expect("the object holds every probe")
+        .try_into()?;
+    RawTracePoint::from_program_info(program.info()?, SWEEP.into())
 }
 
 /// The probes' own rare messages go to the daemon's log. If the kernel refuses

@@ -16,6 +16,11 @@ pub fn read() -> Result<KernelOffsets, LoadError> {
     let of = |structure: &'static str, member: &'static str| {
         offset(&btf, structure, member).ok_or(LoadError::NoKernelField { structure, member })
     };
+    // A counter of references, which begins at zero since Linux 6.13.
+    let (file_count, file_count_of_one) = match offset(&btf, "file", "f_ref") {
+        Some(at) => (at, 0),
+        None => (of("file", "f_count")?, 1),
+    };
     Ok(KernelOffsets {
         task_files: of("task_struct", "files")?,
         files_fdt: of("files_struct", "fdt")?,
@@ -36,6 +41,14 @@ pub fn read() -> Result<KernelOffsets, LoadError> {
         skc_v6_rcv_saddr: of("sock_common", "skc_v6_rcv_saddr")?,
         skc_net: of("sock_common", "skc_net")?,
         net_inum: of("net", "ns")? + of("ns_common", "inum")?,
+        sock_type: of("sock", "sk_type")?,
+        sock_shutdown: of("sock", "sk_shutdown")?,
+        sock_socket: of("sock", "sk_socket")?,
+        socket_file: of("socket", "file")?,
+        inode_number: of("inode", "i_ino")?,
+        file_count,
+        file_count_of_one,
+        tcp_write_seq: of("tcp_sock", "write_seq")?,
         reserved: 0,
     })
 }

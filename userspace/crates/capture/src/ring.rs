@@ -25,6 +25,9 @@ const BATCH: usize = 512;
 /// How long an ended connection stays known to the probes, for the return of
 /// a write that its end overtook.
 const LINGER: Duration = Duration::from_secs(1);
+/// How often the probes look for connections that ended unseen: UNIX sockets
+/// of a process that ended, mostly. It takes a millisecond.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(2);
 /// Ended connections that wait to be forgotten.
 const MAX_LINGERING: usize = 65_536;
 
@@ -56,6 +59,7 @@ pub async fn drain(
 ) {
     let mut interval = BUSY_INTERVAL;
     let mut lingering: VecDeque<(MonotonicNs, ConnectionId)> = VecDeque::new();
+    let mut sweep_at = Instant::now() + SWEEP_INTERVAL;
     while !events.is_closed() {
         let began = Instant::now();
         let mut n_events = 0;
@@ -72,6 +76,12 @@ pub async fn drain(
         }
         counts.drains.fetch_add(1, Ordering::Relaxed);
         forget(&mut lingering, &control).await;
+        if began >= sweep_at {
+            sweep_at = began + SWEEP_INTERVAL;
+            if let Err(error) = control.lock().await.sweep() {
+                tracing::warn!(%error, "connections that ended unseen cannot be looked for");
+            }
+        }
         interval = if n_events > 0 {
             BUSY_INTERVAL
         } else {

@@ -53,16 +53,24 @@ impl CaptureAccounting {
 pub struct CgroupCounts {
     /// Events placed in the ring.
     pub events_submitted: u64,
-    /// Events for which the ring had no room.
+    /// Events that were not, for either cause: the ring had no room, or the
+    /// map of connections.
     pub events_lost: u64,
+    /// Of them: the map of connections had no room.
+    pub events_lost_map_full: u64,
     /// Bytes moved by the data events submitted.
     pub bytes_submitted: u64,
     /// Bytes moved by the data events lost.
     pub bytes_lost: u64,
-    /// Reads that began a request.
+    /// Events whose bytes in the server's memory could not be read; they are
+    /// told all the same, with nothing captured.
+    pub user_reads_failed: u64,
+    /// Reads over TCP that began a request. One that is read in the same call
+    /// behind another (pipelined) is not among them.
     pub n_requests: u64,
-    /// Writes that began a final response, by status class `1xx` (101 alone)
-    /// to `5xx`.
+    /// Writes over TCP that began a final response, by status class `1xx` (101
+    /// alone) to `5xx`. One that is written in the same call behind another is
+    /// not among them.
     pub n_responses: [u64; 5],
 }
 
