@@ -6,20 +6,30 @@
 
 #[path = "live/boundaries.rs"]
 mod boundaries;
+#[path = "live/calls.rs"]
+mod calls;
+#[path = "live/counts.rs"]
+mod counts;
 #[path = "live/discovery.rs"]
 mod discovery;
 #[path = "live/history.rs"]
 mod history;
+#[path = "live/inner_hop.rs"]
+mod inner_hop;
 #[path = "live/language_model.rs"]
 mod language_model;
 #[path = "live/lifecycle.rs"]
 mod lifecycle;
+#[path = "live/overload.rs"]
+mod overload;
 #[path = "live/refusals.rs"]
 mod refusals;
 #[path = "live/servers.rs"]
 mod servers;
 #[path = "live/streams.rs"]
 mod streams;
+#[path = "live/tap.rs"]
+mod tap;
 #[path = "live/verify.rs"]
 mod verify;
 

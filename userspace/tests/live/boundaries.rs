@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::time::Duration;
 use std::{fs, thread};
 
@@ -13,6 +12,7 @@ use modeltap_testbed::images;
 use modeltap_testbed::load::{self, Reuse, Target};
 use modeltap_testbed::truth;
 
+use crate::tap::cgroup_directory;
 use crate::watch;
 
 const GO: &str = "/srv/go-server";
@@ -210,23 +210,6 @@ fn container_on_the_hosts_network_is_watched_and_its_neighbours_are_not() {
     let service = watch.daemon.service(container.name()).unwrap();
     assert_eq!(truth::totals(&service), truth::sent(&rows));
     watch.daemon.stop();
-}
-
-/// The container's directory in the v2 hierarchy.
-fn cgroup_directory(container: &Container) -> PathBuf {
-    let unified = PathBuf::from("/sys/fs/cgroup/unified");
-    let mount = if unified.exists() {
-        unified
-    } else {
-        PathBuf::from("/sys/fs/cgroup")
-    };
-    let cgroups = fs::read_to_string(format!("/proc/{}/cgroup", container.pid()))
-        .expect("the container runs");
-    let path = cgroups
-        .lines()
-        .find_map(|line| line.strip_prefix("0::/"))
-        .expect("the kernel has the v2 hierarchy");
-    mount.join(path)
 }
 
 #[test]
