@@ -93,7 +93,7 @@ impl Telemetry {
         let mut bytes_dropped = 0;
         if let Some((control, drain, _)) = &self.kernel {
             let control = control.lock().await;
-            kernel.extend(cgroup_counts(&control));
+            kernel.extend(control.cgroup_counts());
             unseen.extend(unseen_bytes(&control));
             bytes_dropped = drain.bytes_dropped.load(Ordering::Relaxed);
         }
@@ -141,11 +141,6 @@ impl Telemetry {
             0.0
         }
     }
-}
-
-/// What the probes count by cgroup: nothing yet.
-fn cgroup_counts(_: &Control) -> Vec<(CgroupId, CgroupCounts)> {
-    Vec::new()
 }
 
 /// Bytes by cgroup that no probe sees: not looked for yet.

@@ -156,6 +156,8 @@ impl Counts for CgroupCounts {
         let mut sum = *self;
         sum.events_submitted += other.events_submitted;
         sum.events_lost += other.events_lost;
+        sum.events_lost_map_full += other.events_lost_map_full;
+        sum.user_reads_failed += other.user_reads_failed;
         sum.bytes_submitted += other.bytes_submitted;
         sum.bytes_lost += other.bytes_lost;
         sum.n_requests += other.n_requests;
