@@ -31,7 +31,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, interval, sleep_until};
 
 use crate::config::Config;
-use crate::verify::compare::compare;
+use crate::verify::compare::{Counts, compare};
 use crate::verify::ground::{Cgroup, Server};
 pub use crate::verify::report::Found;
 pub use crate::verify::server::serve;
@@ -91,10 +91,19 @@ pub async fn run(
     let notes = seen.follow_until(notes).await??;
     seen.settle().await;
     drain.abort();
-    let accounting = account(&control.lock().await.counts(), &counts, &seen.table);
+    let control = control.lock().await;
+    let accounting = account(&control.counts(), &counts, &seen.table);
+    let counted = control.cgroup_counts();
+    let counted = counted.iter().find(|(id, _)| *id == cgroup.id());
+    let counted = counted.map(|(_, counts)| Counts {
+        n_requests: counts.n_requests,
+        n_responses: counts.n_responses,
+    });
     Ok(Found {
         comparison: compare(&rows, &notes, &seen.records),
         accounting,
+        counted: counted.unwrap_or_default(),
+        to_count: Counts::of_truth(&rows, &notes),
     })
 }
 

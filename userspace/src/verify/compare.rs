@@ -74,6 +74,35 @@ impl Comparison {
     }
 }
 
+/// What the probes must have counted in the kernel: right whatever became of
+/// the events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Reads that began a request. One that is read in the same call behind
+    /// another is not among them.
+    pub n_requests: u64,
+    /// Final responses by status class, `1xx` to `5xx`.
+    pub n_responses: [u64; 5],
+}
+
+impl Counts {
+    /// What client and server know.
+    pub fn of_truth(rows: &[Row], notes: &[Note]) -> Self {
+        let mut counts = Self::default();
+        let mut notes: Vec<&Note> = notes.iter().collect();
+        notes.sort_by_key(|note| (note.port, note.first_read.from));
+        let behind = notes
+            .windows(2)
+            .filter(|pair| pair[0].port == pair[1].port && pair[0].last_read == pair[1].first_read);
+        counts.n_requests = (notes.len() - behind.count()) as u64;
+        let statuses = rows.iter().filter_map(|row| row.script.status);
+        for status in statuses {
+            counts.n_responses[usize::from(status / 100 - 1)] += 1;
+        }
+        counts
+    }
+}
+
 /// Compares every request: by port and path, which no other request has.
 pub fn compare(rows: &[Row], notes: &[Note], records: &[RequestRecord]) -> Comparison {
     let mut comparison = Comparison::default();
@@ -408,6 +437,26 @@ mod tests {
         alter(
             |record| record.timings.response_end = None,
             "the last write was not told",
+        );
+    }
+
+    #[test]
+    fn kernel_counts_reads_that_begin_a_request_and_every_response() {
+        let (mut rows, mut notes) = (Vec::new(), Vec::new());
+        for number in 0..8 {
+            let (row, note, _) = agreed(Situation::Pipelined, number);
+            rows.push(row);
+            notes.push(note);
+        }
+        notes[1].first_read = notes[0].last_read;
+        let counts = Counts::of_truth(&rows, &notes);
+        let n_responses = [0, 3, 0, 3, 2];
+        assert_eq!(
+            counts,
+            Counts {
+                n_requests: 7,
+                n_responses
+            }
         );
     }
 

@@ -4,7 +4,7 @@ use anyhow::bail;
 use modeltap_core::accounting::CaptureAccounting;
 use serde::Serialize;
 
-use super::compare::{Comparison, Tally};
+use super::compare::{Comparison, Counts, Tally};
 
 /// What a verification found.
 #[derive(Clone, Debug)]
@@ -13,6 +13,10 @@ pub struct Found {
     pub comparison: Comparison,
     /// Every event and byte, by its fate.
     pub accounting: CaptureAccounting,
+    /// What the probes counted in the kernel.
+    pub counted: Counts,
+    /// What they should have.
+    pub to_count: Counts,
 }
 
 impl Found {
@@ -66,6 +70,13 @@ impl Found {
         for lack in self.lacks() {
             text.push_str(&format!("{lack}\n"));
         }
+        text.push_str(&format!(
+            "counted in the kernel: {} of {} reads that began a request, {} of {} responses\n",
+            self.counted.n_requests,
+            self.to_count.n_requests,
+            self.counted.n_responses.iter().sum::<u64>(),
+            self.to_count.n_responses.iter().sum::<u64>(),
+        ));
         let accounting = &self.accounting;
         let verdict = if self.is_exact() {
             "exact"
@@ -122,6 +133,10 @@ impl Found {
             bytes_truncated: accounting.bytes_truncated,
             bytes_lost: accounting.bytes_lost,
             bytes_dropped: accounting.bytes_dropped,
+            kernel_requests: self.counted.n_requests,
+            kernel_requests_expected: self.to_count.n_requests,
+            kernel_responses: self.counted.n_responses,
+            kernel_responses_expected: self.to_count.n_responses,
             n_differences: comparison.n_differences,
             differences: &comparison.differences,
             lacks: self.lacks(),
@@ -162,6 +177,16 @@ impl Found {
             accounting.bytes_observed.abs_diff(fates),
             "bytes have no fate or two",
         );
+        let (counted, expected) = (&self.counted, &self.to_count);
+        lack(
+            counted.n_requests.abs_diff(expected.n_requests),
+            "requests were counted too many or too few in the kernel",
+        );
+        let responses = counted.n_responses.iter().zip(expected.n_responses);
+        lack(
+            responses.map(|(n, expected)| n.abs_diff(expected)).sum(),
+            "responses were counted too many or too few in the kernel",
+        );
         lacks
     }
 }
@@ -190,6 +215,10 @@ struct Document<'a> {
     bytes_truncated: u64,
     bytes_lost: u64,
     bytes_dropped: u64,
+    kernel_requests: u64,
+    kernel_requests_expected: u64,
+    kernel_responses: [u64; 5],
+    kernel_responses_expected: [u64; 5],
     n_differences: u64,
     differences: &'a [String],
     lacks: Vec<String>,
