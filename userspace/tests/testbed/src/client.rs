@@ -156,6 +156,14 @@ impl Connection {
         self.local_port
     }
 
+    /// Waits no longer than this for bytes of an answer.
+    ///
+    /// # Errors
+    /// As [`TcpStream::set_read_timeout`].
+    pub fn wait_at_most(&self, patience: Duration) -> io::Result<()> {
+        self.stream.set_read_timeout(Some(patience))
+    }
+
     /// Writes a request; returns the time just before.
     ///
     /// # Errors

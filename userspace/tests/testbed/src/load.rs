@@ -12,6 +12,9 @@ use crate::namespace;
 
 /// Requests of one burst.
 const BURST: usize = 4;
+/// Longest wait for an answer to a request of a burst: longer than servers
+/// keep a connection that they take for idle.
+const BURST_PATIENCE: Duration = Duration::from_secs(8);
 
 /// Where to send: an address, and the process in whose network it is.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +87,19 @@ pub enum Ending {
     Unanswered,
     /// The sender went away first.
     Left,
+}
+
+impl Ending {
+    /// What a pipelined request without an answer came to, by what reading
+    /// said; nothing if that says something else.
+    fn of_missing(error: &io::Error) -> Option<Self> {
+        match error.kind() {
+            // A close with unread requests is a reset.
+            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => Some(Self::Unanswered),
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => Some(Self::Left),
+            _ => None,
+        }
+    }
 }
 
 /// How a client goes away.
@@ -188,9 +204,9 @@ fn pipeline_all(address: SocketAddr, plan: &[Planned]) -> Vec<Row> {
         let told = open
             .take()
             .map_or_else(|| Connection::open(address), Ok)
-            .and_then(|mut connection| {
-                let (answers, goes_on) = exchange_at_once(&mut connection, burst)?;
-                open = goes_on.then_some(connection);
+            .and_then(|connection| {
+                let (answers, connection) = exchange_at_once(connection, burst)?;
+                open = connection;
                 Ok(answers)
             });
         rows.extend(told.unwrap_or_else(|error| panic!("{burst:?} at {address}: {error}")));
@@ -198,32 +214,46 @@ fn pipeline_all(address: SocketAddr, plan: &[Planned]) -> Vec<Row> {
     rows
 }
 
-/// Sends a burst and reads what is answered; also tells whether the connection
-/// can be used again.
+/// Sends a burst and reads what is answered; gives the connection back where
+/// it can be used again. Some servers never answer the second request: after a
+/// while the sender leaves.
 fn exchange_at_once(
-    connection: &mut Connection,
+    mut connection: Connection,
     burst: &[Planned],
-) -> io::Result<(Vec<Row>, bool)> {
+) -> io::Result<(Vec<Row>, Option<Connection>)> {
+    connection.wait_at_most(BURST_PATIENCE)?;
     let sent_ns = connection.pipeline(burst.iter().map(|planned| &planned.request))?;
-    let mut goes_on = true;
-    let mut rows = Vec::with_capacity(burst.len());
+    let mut rows: Vec<Row> = Vec::with_capacity(burst.len());
+    let mut closes = false;
+    let mut missing = None;
     for planned in burst {
-        let response = match connection.receive() {
-            Ok(response) => Some(response),
-            // A close with unread requests is a reset.
-            Err(error)
-                if [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset]
-                    .contains(&error.kind())
-                    && !rows.is_empty() =>
-            {
-                None
+        let response = if missing.is_some() {
+            None
+        } else {
+            match connection.receive() {
+                Ok(response) => Some(response),
+                Err(error) if !rows.is_empty() => {
+                    missing = Some(Ending::of_missing(&error).ok_or(error)?);
+                    None
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
         };
-        goes_on &= response.as_ref().is_some_and(|response| !response.closes);
-        rows.push(Row::new(connection, planned, sent_ns, response.as_ref()));
+        closes |= response.as_ref().is_some_and(|response| response.closes);
+        let row = Row::new(&connection, planned, sent_ns, response.as_ref());
+        rows.push(Row {
+            ending: missing.unwrap_or(row.ending),
+            ..row
+        });
     }
-    Ok((rows, goes_on))
+    if missing.is_some() {
+        connection.finish();
+        for row in rows.iter_mut().filter(|row| row.ending == Ending::Left) {
+            row.last_byte_ns = monotonic_ns();
+        }
+        return Ok((rows, None));
+    }
+    Ok((rows, (!closes).then_some(connection)))
 }
 
 /// Sends one request and reads its answer; also tells whether the connection
