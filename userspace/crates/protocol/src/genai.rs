@@ -269,12 +269,14 @@ impl Frame {
             }
             return;
         }
-        if let Some(seen) = self.done_bytes {
-            let expected = &DONE[seen.min(DONE.len())..];
-            let text = bytes.trim_ascii_end();
-            self.done_bytes = expected
-                .starts_with(text)
-                .then(|| (seen + text.len()).min(DONE.len()));
+        for byte in bytes {
+            let Some(seen) = self.done_bytes else {
+                return;
+            };
+            self.done_bytes = match DONE.get(seen) {
+                Some(expected) => (byte == expected).then_some(seen + 1),
+                None => byte.is_ascii_whitespace().then_some(seen),
+            };
         }
     }
 
@@ -410,6 +412,7 @@ mod tests {
             "x",
             "[DONE",
             "[DONE] x",
+            "[ DONE]",
             "[1]",
             "42",
             r#"{"step":3}"#,
