@@ -8,6 +8,7 @@ use modeltap_core::record::{Inference, Operation};
 
 use crate::inspect::Usage;
 use crate::json::{Key, Scanner, Value, Visit};
+use crate::sse::Open;
 
 /// Longest name of a model that is kept.
 pub(crate) const MAX_MODEL_BYTES: usize = 128;
@@ -287,6 +288,14 @@ impl Frame {
             // Broken JSON is of an unknown shape.
             true if self.is_object => self.facts.is_content() || !self.scanner.is_whole(),
             true => self.done_bytes != Some(DONE.len()),
+        }
+    }
+
+    /// What kind of frame it is, where its end was not seen.
+    pub(crate) fn open(&self) -> Open {
+        match self.is_object {
+            true => Open::Object,
+            false => Open::Text,
         }
     }
 

@@ -35,6 +35,18 @@ enum State {
     LostLineStart,
 }
 
+/// An event that was counted though its end was not seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Open {
+    /// None was.
+    #[default]
+    Nothing,
+    /// Its data is a JSON object.
+    Object,
+    /// Its data is something else.
+    Text,
+}
+
 /// Finds the events of a stream.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Events {
@@ -44,6 +56,8 @@ pub(crate) struct Events {
     after_cr: bool,
     /// The event has a `data` field.
     has_data: bool,
+    /// What was begun when bytes were lost, and may go on.
+    open: Open,
     mark_bytes: u8,
 }
 
@@ -58,7 +72,7 @@ impl Events {
     ) {
         if begins_call
             && matches!(self.state, State::Lost | State::LostLineStart)
-            && begins_event(bytes)
+            && begins_event(bytes, self.open)
         {
             self.state = State::LineStart;
             self.after_cr = false;
@@ -153,8 +167,9 @@ impl Events {
     }
 
     /// Bytes are missing: what was begun is given up.
-    pub(crate) fn lose(&mut self) {
+    pub(crate) fn lose(&mut self, open: Open) {
         self.state = State::Lost;
+        self.open = open;
         self.after_cr = false;
         self.has_data = false;
         self.mark_bytes = BYTE_ORDER_MARK.len() as u8;
@@ -215,8 +230,18 @@ impl Lines {
     }
 }
 
-fn begins_event(bytes: &[u8]) -> bool {
-    [&b"data:"[..], b"event:", b"id:", b"retry:", b":"]
+/// Whether a call that begins with `bytes` begins an event. Where another may
+/// go on in it, its lines may begin so too: then only an object behind an
+/// object is taken for another event.
+fn begins_event(bytes: &[u8], open: Open) -> bool {
+    if let Some(data) = bytes.strip_prefix(b"data:") {
+        return match open {
+            Open::Nothing => true,
+            Open::Object => data.trim_ascii_start().first() == Some(&b'{'),
+            Open::Text => false,
+        };
+    }
+    [&b"event:"[..], b"id:", b"retry:", b":"]
         .iter()
         .any(|field| bytes.starts_with(field))
 }
@@ -275,15 +300,38 @@ mod tests {
             });
         };
         read(&mut sse, "data: a", true);
-        sse.lose();
+        sse.lose(Open::Nothing);
         assert!(!sse.is_inside());
         // The rest of the event, then one that is whole.
         read(&mut sse, "bc\ndata: d\n\ndata: e\n\n", true);
-        sse.lose();
+        sse.lose(Open::Nothing);
         read(&mut sse, "data: f\n\n", true);
-        sse.lose();
+        sse.lose(Open::Nothing);
         read(&mut sse, "data: g\n\ndata: h\n\n", false);
         assert_eq!(String::from_utf8(told).unwrap(), " a e\n| f\n| h\n|");
+    }
+
+    #[test]
+    fn event_that_was_counted_is_not_counted_by_its_later_lines() {
+        for (open, call, expected) in [
+            (Open::Nothing, "data: 2]\n\n", " 2]\n|"),
+            (Open::Text, "data: 2]\n\ndata: b\n\n", " b\n|"),
+            (Open::Object, "data: {}\n\n", " {}\n|"),
+            (Open::Object, "data: \"a\": 1}\n\ndata: b\n\n", " b\n|"),
+            (Open::Text, "event: x\ndata: b\n\n", " b\n|"),
+        ] {
+            let (mut events, mut told) = (Events::default(), Vec::new());
+            events.lose(open);
+            events.read(call.as_bytes(), true, |piece| match piece {
+                Piece::Data(bytes) => told.extend_from_slice(bytes),
+                Piece::End => told.push(b'|'),
+            });
+            assert_eq!(
+                String::from_utf8(told).unwrap(),
+                expected,
+                "{open:?} {call}"
+            );
+        }
     }
 
     #[test]

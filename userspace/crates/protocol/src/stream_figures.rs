@@ -9,7 +9,7 @@ use modeltap_core::time::MonotonicNs;
 use crate::exchange::worse;
 use crate::genai::Frame;
 use crate::inspect::Usage;
-use crate::sse::{Events, Lines, Piece};
+use crate::sse::{Events, Lines, Open, Piece};
 
 /// An interval longer than this is a stall.
 const STALL: Duration = Duration::from_secs(1);
@@ -130,12 +130,14 @@ impl StreamTracker {
         let tally = &mut self.tally;
         match &mut self.framing {
             Framing::Events(events, frame) => {
+                let mut open = Open::Nothing;
                 if to == Completeness::Truncated && events.is_inside() && frame.is_surely_content()
                 {
                     tally.content();
+                    open = frame.open();
                 }
                 frame.restart();
-                events.lose();
+                events.lose(open);
             }
             Framing::Lines(lines, frame) => {
                 if to == Completeness::Truncated && lines.is_inside() && frame.is_surely_content() {
