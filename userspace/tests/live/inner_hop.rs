@@ -104,10 +104,12 @@ fn unix_hop_whose_process_is_killed_is_found_and_forgotten() {
     }
     let (opened, ended) = unix_connections(&tap.events());
     assert_eq!((opened.len(), ended.len()), (5, 0));
-    // All but the first process, whose end would end the container.
-    let kill_children = "import os, signal\n\
-        for p in map(int, filter(str.isdigit, os.listdir('/proc'))):\n\
-        \x20   if p not in (1, os.getpid()): os.kill(p, signal.SIGKILL)";
+    // All but the first process, whose end would end the container. Those that
+    // serve a connection came last, and go before their relay does.
+    let kill_children = "import contextlib, os, signal\n\
+        for p in sorted(map(int, filter(str.isdigit, os.listdir('/proc'))), reverse=True):\n\
+        \x20   with contextlib.suppress(ProcessLookupError):\n\
+        \x20       if p not in (1, os.getpid()): os.kill(p, signal.SIGKILL)";
     container.execute(&["python3", "-c", kill_children]);
     await_that("every connection to be forgotten", FORGOTTEN_WITHIN, || {
         tap.n_tracked() == 0
