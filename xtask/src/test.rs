@@ -66,7 +66,10 @@ fn execute(paths: &Paths, options: &Options, report: &mut Report) -> Result<()> 
     seed.plant()?;
     let _ = report.stage("lints", || {
         let mut clippy = cargo(paths, "clippy");
-        clippy.args(["--workspace", "--all-targets", "--", "-D", "warnings"]);
+        // With the live tests, which compile only with their feature.
+        let live = format!("{DAEMON_PACKAGE}/{LIVE_FEATURE}");
+        clippy.args(["--workspace", "--all-targets", "--features", &live]);
+        clippy.args(["--", "-D", "warnings"]);
         process::run(&mut clippy)
     });
     let mut unit = cargo(paths, "test");
