@@ -34,11 +34,11 @@ use modeltap_abi::event::{
     CAUSE_LOCAL_FINISHED, CAUSE_PEER_FINISHED, CAUSE_RESET, ORIGIN_ACCEPTED, ORIGIN_INHERITED,
 };
 
-use crate::emit;
 use crate::filter::watched_cgroup;
 use crate::kernel::{Socket, Task, inode_number, is_socket, tcp_state};
 use crate::maps::{CONNECTIONS, LISTENERS};
 use crate::socket::return_value;
+use crate::{arrival, drain, emit};
 
 /// `accept` returned.
 #[tracepoint]
@@ -59,7 +59,11 @@ pub fn sys_exit_accept4(ctx: TracePointContext) -> u32 {
 /// and the kernel would skip a second program of the ordinary kind.
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
-    state_changed(Socket(ctx.arg::<u64>(0)), ctx.arg::<i32>(2) as u8);
+    let socket = Socket(ctx.arg::<u64>(0));
+    let (old, new) = (ctx.arg::<i32>(1) as u8, ctx.arg::<i32>(2) as u8);
+    state_changed(socket, new);
+    drain::state_changed(socket, old, new);
+    arrival::state_changed(socket, old, new);
     0
 }
 
@@ -87,7 +91,7 @@ fn accepted(ctx: &TracePointContext) {
     } else {
         (0, socket.write_seq())
     };
-    let mut connection = untouched(file, cgroup_id, flags, write_seq);
+    let mut connection = untouched(inode_number(file), cgroup_id, flags, write_seq);
     let state = socket.state();
     if !track(socket, &mut connection) {
         emit::count(Counter::ConnectionsUntracked, 1);
@@ -124,13 +128,37 @@ pub fn inherit(file: u64, cgroup_id: u64, length: u32, n_written: u32) -> Option
         return None;
     }
     LISTENERS.get_ptr(listener(socket))?;
-    let write_seq = socket.write_seq().wrapping_sub(n_written);
-    let mut connection = untouched(file, cgroup_id, CONNECTION_INHERITED, write_seq);
-    if !track(socket, &mut connection) {
-        emit::untracked(cgroup_id, length);
-        return None;
+    let found = Found {
+        inode: inode_number(file),
+        cgroup_id,
+        flags: CONNECTION_INHERITED,
+    };
+    found.track(socket, length, n_written).then_some(socket)
+}
+
+/// A TCP connection of the server's that is met where bytes move.
+pub struct Found {
+    /// Inode number of the socket.
+    pub inode: u64,
+    /// The watched cgroup of who moves them.
+    pub cgroup_id: u64,
+    /// `CONNECTION_INHERITED`, or zero where its accept was seen.
+    pub flags: u32,
+}
+
+impl Found {
+    /// Begins to track it; whether there was room. `length` bytes just moved,
+    /// `n_written` of them to the peer.
+    #[inline(always)]
+    pub fn track(&self, socket: Socket, length: u32, n_written: u32) -> bool {
+        let write_seq = socket.write_seq().wrapping_sub(n_written);
+        let mut connection = untouched(self.inode, self.cgroup_id, self.flags, write_seq);
+        let is_tracked = track(socket, &mut connection);
+        if !is_tracked {
+            emit::untracked(self.cgroup_id, length);
+        }
+        is_tracked
     }
-    Some(socket)
 }
 
 impl Socket {
@@ -156,11 +184,11 @@ fn listener(socket: Socket) -> ListenerKey {
 
 /// A connection that moved nothing yet; no response is awaited on it.
 #[inline(always)]
-fn untouched(file: u64, cgroup_id: u64, flags: u32, write_seq: u32) -> TrackedConnection {
+fn untouched(inode: u64, cgroup_id: u64, flags: u32, write_seq: u32) -> TrackedConnection {
     TrackedConnection {
         opened_ns: emit::now(),
         cgroup_id,
-        inode: inode_number(file),
+        inode,
         bytes_read: 0,
         bytes_written: 0,
         request_prefix: 0,

@@ -6,7 +6,7 @@ use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_output};
 use modeltap_abi::config::{Counter, TrackedConnection};
 use modeltap_abi::event::{
     ConnectionClosed, ConnectionOpened, Data, EventHeader, FAMILY_UNIX, KIND_CONNECTION_CLOSED,
-    KIND_CONNECTION_OPENED, MAX_CAPTURE_BYTES,
+    KIND_CONNECTION_OPENED, MAX_CAPTURE_BYTES, Moment,
 };
 
 use crate::filter::tgid;
@@ -138,6 +138,23 @@ pub fn closed(socket: Socket, connection: &TrackedConnection, cause: u32) -> boo
         connection.cgroup_id,
         None,
     )
+}
+
+/// Reports when a position of a stream was reached, of a connection that was
+/// opened then and belongs to that cgroup.
+#[inline(always)]
+pub fn moment(kind: u32, socket: Socket, connection: (u64, u64), at_ns: u64, position: u64) {
+    let (opened_ns, cgroup_id) = connection;
+    let event = Moment {
+        header: header(kind, 0, at_ns, socket, opened_ns),
+        position,
+    };
+    output(
+        &raw const event,
+        size_of::<Moment>() as u64,
+        cgroup_id,
+        None,
+    );
 }
 
 /// Reports moved bytes: the event must be filled in.

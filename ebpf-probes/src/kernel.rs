@@ -6,20 +6,30 @@ use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 use modeltap_abi::event::{FAMILY_IPV4, FAMILY_IPV6, FAMILY_UNIX};
 
-use crate::maps::OFFSETS;
+use crate::maps::{OFFSETS, TCP};
 
 /// `enum` of `include/net/tcp_states.h`.
 pub mod tcp_state {
+    /// In use.
+    pub const ESTABLISHED: u8 = 1;
     /// A client's connection being made.
     pub const SYN_SENT: u8 = 2;
+    /// A server's connection being made.
+    pub const SYN_RECV: u8 = 3;
     /// We sent a FIN first.
     pub const FIN_WAIT1: u8 = 4;
+    /// The peer confirmed our FIN.
+    pub const FIN_WAIT2: u8 = 5;
     /// Gone.
     pub const CLOSE: u8 = 7;
     /// The peer sent a FIN first.
     pub const CLOSE_WAIT: u8 = 8;
     /// We answered the peer's FIN with ours.
     pub const LAST_ACK: u8 = 9;
+    /// Accepting.
+    pub const LISTEN: u8 = 10;
+    /// Both sent a FIN at the same time.
+    pub const CLOSING: u8 = 11;
 }
 
 /// `IPPROTO_TCP`.
@@ -42,6 +52,12 @@ impl Task {
     pub fn current() -> Self {
         // SAFETY: the helper has no preconditions.
         Self(unsafe { bpf_get_current_task_btf() })
+    }
+
+    /// Its own address.
+    #[inline(always)]
+    pub fn address(self) -> u64 {
+        self.0 as u64
     }
 
     /// Arguments of its system call: the first four.
@@ -224,6 +240,31 @@ impl Socket {
         read(self.0, OFFSETS.load().tcp_write_seq).unwrap_or(0)
     }
 
+    /// Sequence number behind the last byte received.
+    #[inline(always)]
+    pub fn received_end(self) -> Option<u32> {
+        read(self.0, TCP.load().rcv_nxt)
+    }
+
+    /// Sequence number behind the last byte read.
+    #[inline(always)]
+    pub fn read_end(self) -> Option<u32> {
+        read(self.0, TCP.load().copied_seq)
+    }
+
+    /// Buffers that wait to be sent.
+    #[inline(always)]
+    pub fn n_unsent(self) -> u32 {
+        read(self.0, TCP.load().write_queue_length).unwrap_or(0)
+    }
+
+    /// Whether the peer has confirmed everything that was written.
+    #[inline(always)]
+    pub fn is_all_confirmed(self) -> bool {
+        let offsets = TCP.load();
+        read::<u32>(self.0, offsets.snd_una) == read::<u32>(self.0, offsets.write_seq)
+    }
+
     /// `errno` waiting on it, or zero.
     #[inline(always)]
     pub fn error(self) -> u32 {
@@ -256,8 +297,9 @@ pub fn is_held_once(file: u64) -> bool {
     read::<u64>(file, offsets.file_count) == Some(u64::from(offsets.file_count_of_one))
 }
 
+/// Reads kernel memory.
 #[inline(always)]
-fn read<T>(base: u64, offset: u32) -> Option<T> {
+pub fn read<T>(base: u64, offset: u32) -> Option<T> {
     // SAFETY: the helper checks the address and fails where it cannot read.
     unsafe { bpf_probe_read_kernel((base + u64::from(offset)) as *const T) }.ok()
 }

@@ -1,5 +1,6 @@
 //! The probes: one exit tracepoint a socket system call, one raw tracepoint
-//! and the calls that close for the end of connections.
+//! and the calls that close for the end of connections, and some for what no
+//! system call shows: when bytes arrived and left, and what io_uring moved.
 //!
 //! A probe looks at the return value first, at the calling task's cgroup
 //! second and at everything else only if both say so: what is not watched
@@ -16,9 +17,11 @@
     expect(dead_code, reason = "on the host the programs are only type-checked")
 )]
 
+mod arrival;
 mod batch;
 mod beginnings;
 mod connection;
+mod drain;
 mod emit;
 mod filter;
 mod kernel;
@@ -27,6 +30,7 @@ mod socket;
 mod splice;
 mod sweep;
 mod unix;
+mod uring;
 
 /// The licence the kernel is told: helpers used here are for GPL programs.
 #[cfg(target_arch = "bpf")]

@@ -8,6 +8,7 @@ use modeltap_abi::config::{
     TrackedConnection,
 };
 use modeltap_abi::event::{Data, MAX_CAPTURE_BYTES};
+use modeltap_abi::feature::{TcpOffsets, UringOffsets};
 
 /// Events on their way to the daemon, in the order of their reservation. The
 /// daemon sets its size at load.
@@ -98,4 +99,40 @@ pub static OFFSETS: Global<KernelOffsets> = Global::new(KernelOffsets {
     file_count_of_one: 0,
     tcp_write_seq: 0,
     reserved: 0,
+});
+
+/// Where a TCP socket keeps when bytes came and went.
+#[unsafe(no_mangle)]
+pub static TCP: Global<TcpOffsets> = Global::new(TcpOffsets {
+    has_arrival: 0,
+    has_drain: 0,
+    rcv_nxt: 0,
+    copied_seq: 0,
+    write_seq: 0,
+    snd_una: 0,
+    write_queue_length: 0,
+    reserved: 0,
+});
+
+/// Where io_uring keeps what its requests move.
+#[unsafe(no_mangle)]
+pub static URING: Global<UringOffsets> = Global::new(UringOffsets {
+    is_seen: 0,
+    completes_with_entry: 0,
+    request_file: 0,
+    request_opcode: 0,
+    request_async_data: 0,
+    request_work: 0,
+    message_buffer: 0,
+    file_address: 0,
+    file_length: 0,
+    message_iterator: 0,
+    file_iterator: 0,
+    iterator_type: 0,
+    iterator_offset: 0,
+    iterator_buffer: 0,
+    type_user_buffer: 0,
+    type_segments: 0,
+    task_worker: 0,
+    worker_work: 0,
 });

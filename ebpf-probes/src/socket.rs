@@ -20,7 +20,7 @@ use crate::connection::{announce_late, inherit};
 use crate::filter::{tgid, watched_cgroup};
 use crate::kernel::{Arguments, Socket, Task};
 use crate::maps::{CONFIG, DataEvent, SCRATCH};
-use crate::{beginnings, emit, unix};
+use crate::{arrival, beginnings, drain, emit, unix};
 
 /// Flags of a receive that takes nothing from the stream: `MSG_OOB` (urgent
 /// data is beside it), `MSG_PEEK` (it will be read again) and `MSG_ERRQUEUE`
@@ -192,19 +192,21 @@ pub(crate) fn report(
     };
     // SAFETY: this processor's scratch is used by this program alone.
     let event = unsafe { &mut *event };
-    let position = if direction == DIRECTION_READ {
-        &mut connection.bytes_read
+    let (position, arrived_ns) = if direction == DIRECTION_READ {
+        (&mut connection.bytes_read, arrival::explained(socket))
     } else {
-        &mut connection.bytes_written
+        (&mut connection.bytes_written, 0)
     };
     let header = emit::header(KIND_DATA, tgid(), emit::now(), socket, connection.opened_ns);
     event.data = Data {
         header,
         position: *position,
+        arrived_ns,
         length,
         captured: 0,
         direction,
-        reserved: [0; 3],
+        waits: 0,
+        reserved: [0; 2],
     };
     *position += u64::from(length);
 
@@ -217,8 +219,15 @@ pub(crate) fn report(
     };
     connection.turn_captured = connection.turn_captured.saturating_add(captured);
     event.data.captured = captured;
+    let waits = direction == DIRECTION_WRITE
+        && connection.flags & CONNECTION_UNIX == 0
+        && drain::waits(socket);
+    event.data.waits = u16::from(waits);
     beginnings::count(socket, connection, event, direction, captured);
     emit::data(event, cgroup_id, length, captured);
+    if waits {
+        drain::written(socket, connection);
+    }
 }
 
 /// How much of a call is captured: its turn's share first, then a little of

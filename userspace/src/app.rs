@@ -10,7 +10,8 @@ use std::{env, fs};
 use anyhow::Context;
 use modeltap_api::state::{Ask, DaemonState, Sources};
 use modeltap_api::{Access, Server};
-use modeltap_capture::control::Control;
+use modeltap_capture::control::{Control, Network};
+use modeltap_capture::features::{Feature, Features};
 use modeltap_capture::loader::Probes;
 use modeltap_capture::ring::DrainCounts;
 use modeltap_capture::{clock, loader, memory, ring};
@@ -18,7 +19,7 @@ use modeltap_core::connection::CgroupId;
 use modeltap_core::container::{Container, Inspect};
 use modeltap_core::rollup::Rollup;
 use modeltap_core::time::{TimeAnchor, UnixNs};
-use modeltap_discovery::cgroup::Hierarchy;
+use modeltap_discovery::cgroup::{CgroupError, Hierarchy};
 use modeltap_discovery::{DiscoveryEvent, listeners};
 use modeltap_metrics::LiveSnapshot;
 use modeltap_store::{ProbeCommand, Reader, Retention, Store, StoreConfig, Writer};
@@ -68,6 +69,7 @@ impl App {
             ring_bytes: config.ring_bytes,
             ..loader::Config::default()
         })?;
+        say_what_is_unseen(probes.features());
         memory::release();
         Ok(Self {
             server,
@@ -124,6 +126,7 @@ impl App {
             inspect: self.config.inspect.0,
             tap: tap(),
             listening: HashMap::new(),
+            networks: HashMap::new(),
         };
         let discovery = spawn_discovery(&self.config, watch);
         let counter = tokio::spawn(counting.run(inputs, asks, self.writer));
@@ -153,6 +156,19 @@ pub async fn bind(config: &Config) -> anyhow::Result<Server> {
         token: config::token()?,
     };
     Ok(Server::bind(config.listen, access).await?)
+}
+
+/// Says what this kernel does not tell.
+fn say_what_is_unseen(features: &Features) {
+    for (what, feature) in [
+        ("arrival", &features.arrival),
+        ("drain", &features.drain),
+        ("io_uring", &features.io_uring),
+    ] {
+        if let Feature::Unseen { because } = feature {
+            tracing::warn!("{what}: unseen because {because}");
+        }
+    }
 }
 
 /// Says where the dashboard is.
@@ -306,6 +322,8 @@ struct Watch {
     tap: Option<Tap>,
     /// Ports of each watched container at the time it was found.
     listening: HashMap<CgroupId, HashSet<(u32, u16)>>,
+    /// Network namespaces of each watched container, likewise.
+    networks: HashMap<CgroupId, Vec<(u32, Network)>>,
 }
 
 impl Watch {
@@ -335,9 +353,16 @@ impl Watch {
                 }
                 DiscoveryEvent::Removed { cgroup, .. } => {
                     self.permit(|all| all.remove(&cgroup));
-                    self.control.lock().await.unwatch(cgroup);
+                    let last = self.control.lock().await.unwatch(cgroup);
+                    if let Some(counts) = last {
+                        let counts = Input::LastCounts(cgroup, counts);
+                        // Without a receiver the daemon ends.
+                        let _ = self.inputs.send(counts).await;
+                    }
                     self.listening.remove(&cgroup);
+                    self.networks.remove(&cgroup);
                     self.tell_listeners().await;
+                    self.tell_networks().await;
                 }
                 DiscoveryEvent::Excluded(_) | DiscoveryEvent::State(_) => {}
             }
@@ -360,10 +385,13 @@ impl Watch {
         // belong to ports that are listened on now.
         let found = tokio::task::spawn_blocking(move || {
             let hierarchy = Hierarchy::find()?;
-            listeners::listeners(&hierarchy, &container)
+            let networks = networks(&hierarchy, &container)?;
+            Ok::<_, CgroupError>((networks, listeners::listeners(&hierarchy, &container)?))
         });
         match found.await {
-            Ok(Ok(found)) => {
+            Ok(Ok((networks, found))) => {
+                self.networks.insert(cgroup, networks);
+                self.tell_networks().await;
                 let ports = found
                     .into_iter()
                     .filter_map(|listener| {
@@ -385,4 +413,27 @@ impl Watch {
         let all = self.listening.values().flatten().copied().collect();
         self.control.lock().await.set_listeners(&all);
     }
+
+    async fn tell_networks(&self) {
+        let all = self.networks.values().flatten().copied().collect();
+        self.control.lock().await.set_networks(&all);
+    }
+}
+
+/// The network namespaces of a container, and whose they are.
+fn networks(
+    hierarchy: &Hierarchy,
+    container: &Container,
+) -> Result<Vec<(u32, Network)>, CgroupError> {
+    let host = listeners::host_network(hierarchy);
+    let found = listeners::networks(hierarchy, container)?;
+    let told = found.into_iter().filter_map(|network| {
+        let whose = if Some(network) == host {
+            Network::Shared
+        } else {
+            Network::Own
+        };
+        Some((u32::try_from(network).ok()?, whose))
+    });
+    Ok(told.collect())
 }

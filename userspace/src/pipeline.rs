@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use modeltap_capture::clock;
-use modeltap_core::accounting::ParserCounts;
+use modeltap_core::accounting::{CgroupCounts, ParserCounts};
 use modeltap_core::connection::{CaptureEvent, CgroupId, Transport};
 use modeltap_core::container::{Container, ContainerId, DockerState, Inspect, ServiceName};
 use modeltap_core::record::{Completeness, RequestRecord, SessionRecord};
@@ -44,6 +44,8 @@ pub enum Input {
     Active(Vec<(CgroupId, u64)>),
     /// A container came, changed or went.
     Discovery(DiscoveryEvent),
+    /// What the probes counted of a cgroup that is watched no longer.
+    LastCounts(CgroupId, CgroupCounts),
 }
 
 /// What came to its end.
@@ -307,6 +309,15 @@ impl Counter {
             }
             Input::Active(active) => self.aggregator.set_active(active),
             Input::Discovery(event) => self.discovered(event),
+            Input::LastCounts(cgroup, counts) => {
+                let report = CgroupReport {
+                    cgroup,
+                    kernel: Some(counts),
+                    parser: None,
+                    unseen_bytes: None,
+                };
+                self.aggregator.set_accounts(&[report], 0);
+            }
         }
     }
 

@@ -94,7 +94,7 @@ impl Telemetry {
         if let Some((control, drain, _)) = &self.kernel {
             let control = control.lock().await;
             kernel.extend(control.cgroup_counts());
-            unseen.extend(unseen_bytes(&control));
+            unseen.extend(control.unseen());
             bytes_dropped = drain.bytes_dropped.load(Ordering::Relaxed);
         }
         let parser = self.parser.borrow().by_cgroup.clone();
@@ -141,11 +141,6 @@ impl Telemetry {
             0.0
         }
     }
-}
-
-/// Bytes by cgroup that no probe sees: not looked for yet.
-fn unseen_bytes(_: &Control) -> Vec<(CgroupId, u64)> {
-    Vec::new()
 }
 
 fn kernel_release() -> String {

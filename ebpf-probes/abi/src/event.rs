@@ -9,6 +9,12 @@ pub const KIND_CONNECTION_OPENED: u32 = 1;
 pub const KIND_DATA: u32 = 2;
 /// `EventHeader::kind` of a [`ConnectionClosed`].
 pub const KIND_CONNECTION_CLOSED: u32 = 3;
+/// `EventHeader::kind` of a [`Moment`]: later bytes of the read whose [`Data`]
+/// follows arrived at the socket.
+pub const KIND_ARRIVED: u32 = 4;
+/// `EventHeader::kind` of a [`Moment`]: everything written so far has left the
+/// socket, after some of it had to wait there.
+pub const KIND_DRAINED: u32 = 5;
 
 /// `ConnectionOpened::origin`: seen at `accept` or `accept4`.
 pub const ORIGIN_ACCEPTED: u16 = 1;
@@ -37,6 +43,8 @@ pub const FAMILY_IPV4: u16 = 2;
 /// Address family of IPv6, as in `ConnectionOpened::family`.
 pub const FAMILY_IPV6: u16 = 10;
 
+/// The most [`KIND_ARRIVED`] events before one [`Data`].
+pub const MAX_ARRIVALS: u32 = 15;
 /// The most bytes one event carries of a plain buffer.
 pub const MAX_CAPTURE_BYTES: usize = 16 * 1024 - 1;
 /// The most bytes one event carries of a vectored call (`readv`, `sendmsg`).
@@ -95,14 +103,31 @@ pub struct Data {
     /// Bytes moved in this direction before this call, since the connection
     /// was first seen.
     pub position: u64,
+    /// When the first of them arrived at the socket, on the header's clock;
+    /// zero where it is not known, and for bytes the server wrote.
+    pub arrived_ns: u64,
     /// Bytes this call moved.
     pub length: u32,
     /// Bytes of them that follow, from the first on; at most `length`.
     pub captured: u32,
     /// One of the `DIRECTION_*` constants.
     pub direction: u16,
+    /// Whether written bytes wait in the socket, so that a [`KIND_DRAINED`]
+    /// follows: 0 or 1.
+    pub waits: u16,
     /// Zero.
-    pub reserved: [u16; 3],
+    pub reserved: [u16; 2],
+}
+
+/// The time at which a position of a stream was reached.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Moment {
+    /// Kind [`KIND_ARRIVED`] or [`KIND_DRAINED`]; its time is the moment's.
+    pub header: EventHeader,
+    /// Of the first byte that arrived, or behind the last that left, counted
+    /// as `Data::position`.
+    pub position: u64,
 }
 
 /// One side finished sending, or the connection is gone.
@@ -123,5 +148,6 @@ pub struct ConnectionClosed {
 
 const _: () = assert!(size_of::<EventHeader>() == 32);
 const _: () = assert!(size_of::<ConnectionOpened>() == 80);
-const _: () = assert!(size_of::<Data>() == 56);
+const _: () = assert!(size_of::<Data>() == 64);
+const _: () = assert!(size_of::<Moment>() == 40);
 const _: () = assert!(size_of::<ConnectionClosed>() == 56);

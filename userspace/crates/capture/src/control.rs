@@ -1,11 +1,12 @@
 //! What the probes watch, and what they counted.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::programs::{ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun};
 use aya::util::nr_cpus;
 use modeltap_abi::config::{CgroupCounters, Counter, TrackedConnection};
+use modeltap_abi::feature::{NETWORK_OWN, NETWORK_SHARED};
 use modeltap_core::accounting::CgroupCounts;
 use modeltap_core::connection::{CgroupId, ConnectionId};
 
@@ -27,7 +28,20 @@ pub struct Control {
     connections: HashMap<MapData, u64, TrackedBytes>,
     counters: PerCpuArray<MapData, u64>,
     sweep: RawTracePoint,
+    networks: HashMap<MapData, u32, u32>,
+    unseen: HashMap<MapData, u64, u64>,
     known_listeners: HashSet<[u32; 2]>,
+    known_networks: BTreeMap<u32, Network>,
+}
+
+/// Whose a watched container's network namespace is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Network {
+    /// Watched containers' alone.
+    Own,
+    /// The host's too: there a connection is a container's only if its local
+    /// port is.
+    Shared,
 }
 
 /// What the probes counted since they were loaded.
@@ -59,6 +73,8 @@ impl Control {
         listeners: Map,
         connections: Map,
         counters: Map,
+        networks: Map,
+        unseen: Map,
         sweep: RawTracePoint,
     ) -> Result<Self, LoadError> {
         let named = |name| move |source| LoadError::Map { name, source };
@@ -69,7 +85,10 @@ impl Control {
             connections: connections.try_into().map_err(named("CONNECTIONS"))?,
             counters: counters.try_into().map_err(named("COUNTERS"))?,
             sweep,
+            networks: networks.try_into().map_err(named("NETWORKS"))?,
+            unseen: unseen.try_into().map_err(named("UNSEEN"))?,
             known_listeners: HashSet::new(),
+            known_networks: BTreeMap::new(),
         })
     }
 
@@ -165,6 +184,40 @@ impl Control {
             }
         }
         self.known_listeners = wanted;
+    }
+
+    /// Replaces the network namespaces of watched containers, by inode number:
+    /// in them, arrivals are noted and io_uring is looked at.
+    pub fn set_networks(&mut self, networks: &BTreeMap<u32, Network>) {
+        for gone in self.known_networks.keys() {
+            if !networks.contains_key(gone) {
+                let _ = self.networks.remove(gone);
+            }
+        }
+        for (netns, network) in networks {
+            if self.known_networks.get(netns) == Some(network) {
+                continue;
+            }
+            let value = match network {
+                Network::Own => NETWORK_OWN,
+                Network::Shared => NETWORK_SHARED,
+            };
+            if let Err(error) = self.networks.insert(netns, value, 0) {
+                tracing::warn!(%error, netns, "a network namespace could not be made known");
+            }
+        }
+        self.known_networks.clone_from(networks);
+    }
+
+    /// Bytes that servers received and that no probe saw them read, by cgroup;
+    /// they only grow.
+    #[must_use]
+    pub fn unseen(&self) -> Vec<(CgroupId, u64)> {
+        self.unseen
+            .iter()
+            .filter_map(Result::ok)
+            .map(|(cgroup, n_bytes)| (CgroupId(cgroup), n_bytes))
+            .collect()
     }
 
     /// Forgets a connection that ended, unless its socket serves another one

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use modeltap_abi::event as abi;
 use modeltap_core::connection::{
-    CaptureEvent, CgroupId, CloseCause, ConnectionClosed, ConnectionId, ConnectionOpened, Data,
-    Direction, Origin, Transport,
+    Arrived, CaptureEvent, CgroupId, CloseCause, ConnectionClosed, ConnectionId, ConnectionOpened,
+    Data, Direction, Drained, Origin, Transport,
 };
 use modeltap_core::time::MonotonicNs;
 use thiserror::Error;
@@ -43,6 +43,10 @@ pub fn decode(item: &[u8]) -> Result<CaptureEvent, DecodeError> {
         abi::KIND_CONNECTION_OPENED => opened(item).map(CaptureEvent::Opened),
         abi::KIND_DATA => data(item).map(CaptureEvent::Data),
         abi::KIND_CONNECTION_CLOSED => closed(item).map(CaptureEvent::Closed),
+        abi::KIND_ARRIVED => moment(item)
+            .map(|(id, at, position)| CaptureEvent::Arrived(Arrived { id, at, position })),
+        abi::KIND_DRAINED => moment(item)
+            .map(|(id, at, position)| CaptureEvent::Drained(Drained { id, at, position })),
         kind => Err(DecodeError::Kind(kind)),
     }
 }
@@ -83,10 +87,16 @@ fn data(item: &[u8]) -> Result<Data, DecodeError> {
         },
         position: event.position,
         length: event.length,
-        arrived: None,
-        waits: false,
+        arrived: (event.arrived_ns != 0).then_some(MonotonicNs(event.arrived_ns)),
+        waits: event.waits != 0,
         bytes: bytes.to_vec(),
     })
+}
+
+fn moment(item: &[u8]) -> Result<(ConnectionId, MonotonicNs, u64), DecodeError> {
+    let (event, _): (abi::Moment, _) = prefix(item)?;
+    let at = MonotonicNs(event.header.timestamp_ns);
+    Ok((connection(&event.header), at, event.position))
 }
 
 fn closed(item: &[u8]) -> Result<ConnectionClosed, DecodeError> {
@@ -153,10 +163,12 @@ mod tests {
         let event = abi::Data {
             header: header(abi::KIND_DATA),
             position: 100,
+            arrived_ns: 15,
             length,
             captured,
             direction: abi::DIRECTION_READ,
-            reserved: [0; 3],
+            waits: 1,
+            reserved: [0; 2],
         };
         [event.as_bytes(), bytes].concat()
     }
@@ -172,12 +184,34 @@ mod tests {
             (100, 500, &b"GET"[..])
         );
         assert_eq!(data.at, MonotonicNs(20));
+        assert_eq!(data.arrived, Some(MonotonicNs(15)));
         assert_eq!(
             data.id,
             ConnectionId {
                 socket: 3,
                 opened: MonotonicNs(10)
             }
+        );
+    }
+
+    #[test]
+    fn moments_keep_their_time_and_position() {
+        let item = |kind| abi::Moment {
+            header: header(kind),
+            position: 77,
+        };
+        let id = ConnectionId {
+            socket: 3,
+            opened: MonotonicNs(10),
+        };
+        let (at, position) = (MonotonicNs(20), 77);
+        assert_eq!(
+            decode(item(abi::KIND_ARRIVED).as_bytes()),
+            Ok(CaptureEvent::Arrived(Arrived { id, at, position }))
+        );
+        assert_eq!(
+            decode(item(abi::KIND_DRAINED).as_bytes()),
+            Ok(CaptureEvent::Drained(Drained { id, at, position }))
         );
     }
 

@@ -11,6 +11,7 @@
 pub mod clock;
 pub mod control;
 pub mod decode;
+pub mod features;
 pub mod loader;
 pub mod memory;
 mod offsets;

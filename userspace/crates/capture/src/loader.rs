@@ -13,6 +13,7 @@ use thiserror::Error;
 use zerocopy::IntoBytes;
 
 use crate::control::Control;
+use crate::features::{Features, Found};
 use crate::{offsets, requirements};
 
 /// The probes, compiled.
@@ -151,6 +152,7 @@ pub fn check() -> Result<(), LoadError> {
 pub struct Probes {
     ebpf: Ebpf,
     n_programs: u32,
+    features: Features,
 }
 
 impl Probes {
@@ -161,12 +163,17 @@ impl Probes {
     /// [`LoadError`], with the missing feature's name.
     pub fn load(config: &Config) -> Result<Self, LoadError> {
         check()?;
-        let offsets: KernelOffsets = offsets::read()?;
+        let types = offsets::types()?;
+        let offsets: KernelOffsets = offsets::read(&types)?;
+        let mut found = Found::look(&types);
+        drop(types);
         let self_tgid = std::process::id();
 
         let mut ebpf = EbpfLoader::new()
             .override_global("OFFSETS", offsets.as_bytes(), true)
             .override_global("SELF_TGID", self_tgid.as_bytes(), true)
+            .override_global("TCP", found.tcp.as_bytes(), true)
+            .override_global("URING", found.uring.as_bytes(), true)
             .map_max_entries("EVENTS", config.ring_bytes.next_power_of_two())
             .map_max_entries("CONNECTIONS", config.max_connections)
             .load(OBJECT)?;
@@ -186,13 +193,24 @@ impl Probes {
             name: SWEEP,
             source,
         })?;
-        Ok(Self { ebpf, n_programs })
+        let n_programs = n_programs + found.attach(&mut ebpf);
+        Ok(Self {
+            ebpf,
+            n_programs,
+            features: found.features,
+        })
     }
 
     /// Programs attached.
     #[must_use]
     pub fn n_programs(&self) -> u32 {
         self.n_programs
+    }
+
+    /// What this kernel tells beside connections and their bytes.
+    #[must_use]
+    pub fn features(&self) -> &Features {
+        &self.features
     }
 
     /// Takes the ring of events; once.
@@ -222,6 +240,8 @@ impl Probes {
             map("LISTENERS")?,
             map("CONNECTIONS")?,
             map("COUNTERS")?,
+            map("NETWORKS")?,
+            map("UNSEEN")?,
             sweep,
         )
     }

@@ -8,13 +8,17 @@ use crate::loader::LoadError;
 /// Nested structures and unions that are searched for a member.
 const MAX_DEPTH: u32 = 6;
 
-/// Reads the offsets of the running kernel.
-pub fn read() -> Result<KernelOffsets, LoadError> {
-    let btf = Btf::from_file("/sys/kernel/btf/vmlinux").map_err(|source| LoadError::Btf {
+/// Reads the types of the running kernel.
+pub fn types() -> Result<Btf, LoadError> {
+    Btf::from_file("/sys/kernel/btf/vmlinux").map_err(|source| LoadError::Btf {
         reason: source.to_string(),
-    })?;
+    })
+}
+
+/// Finds the offsets that no probe can be without.
+pub fn read(btf: &Btf) -> Result<KernelOffsets, LoadError> {
     let of = |structure: &'static str, member: &'static str| {
-        offset(&btf, structure, member).ok_or(LoadError::NoKernelField { structure, member })
+        offset(btf, structure, member).ok_or(LoadError::NoKernelField { structure, member })
     };
     // A counter of references, which begins at zero since Linux 6.13.
     let (file_count, file_count_of_one) = match offset(&btf, "file", "f_ref") {
@@ -55,12 +59,27 @@ pub fn read() -> Result<KernelOffsets, LoadError> {
 
 /// Offset in bytes of a member of a structure, looked for inside its unnamed
 /// structures and unions too.
-fn offset(btf: &Btf, structure: &str, member: &str) -> Option<u32> {
+pub fn offset(btf: &Btf, structure: &str, member: &str) -> Option<u32> {
     btf.resolve_types_by_name(structure)
         .ok()?
         .into_iter()
         .find_map(|found| match found {
             Type::Struct(found) => in_members(btf, &found.members, member, MAX_DEPTH),
+            _ => None,
+        })
+}
+
+/// Value of an enumeration's member.
+pub fn enumerator(btf: &Btf, enumeration: &str, name: &str) -> Option<u32> {
+    btf.resolve_types_by_name(enumeration)
+        .ok()?
+        .into_iter()
+        .find_map(|found| match found {
+            Type::Enum(found) => found
+                .members
+                .iter()
+                .find(|member| btf.resolve_name(*member).is_ok_and(|found| found == name))
+                .map(btf_rs::EnumMember::val),
             _ => None,
         })
 }
@@ -87,7 +106,7 @@ mod tests {
 
     #[test]
     fn every_field_is_found_on_the_running_kernel() {
-        let offsets = read().expect("this kernel has BTF");
+        let offsets = read(&types().expect("this kernel has BTF")).unwrap();
         // The one place that has not moved since Linux 2.6: `__sk_common`
         // begins with the addresses, the state follows the family.
         assert_eq!(offsets.skc_daddr, 0);

@@ -81,6 +81,37 @@ pub fn listeners(
     Ok(found)
 }
 
+/// Inode numbers of the network namespaces that the processes of `container`
+/// are in now.
+///
+/// # Errors
+/// As [`Hierarchy::locate`].
+pub fn networks(
+    hierarchy: &Hierarchy,
+    container: &Container,
+) -> Result<BTreeSet<u64>, CgroupError> {
+    let cgroup = hierarchy.locate(container.pid, &container.id)?;
+    let mut found = BTreeSet::new();
+    for pid in processes(&cgroup.directory) {
+        if let Some(inode) = network(&hierarchy.procfs().join(pid.to_string()))
+            && found.len() < MAX_NAMESPACES
+        {
+            found.insert(inode);
+        }
+    }
+    Ok(found)
+}
+
+/// Inode number of the host's own network namespace.
+#[must_use]
+pub fn host_network(hierarchy: &Hierarchy) -> Option<u64> {
+    network(&hierarchy.procfs().join("1"))
+}
+
+fn network(process: &Path) -> Option<u64> {
+    Some(fs::metadata(process.join("ns/net")).ok()?.ino())
+}
+
 /// Processes in a cgroup and below it.
 fn processes(cgroup: &Path) -> Vec<u32> {
     let mut pids = Vec::new();
