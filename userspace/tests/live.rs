@@ -4,6 +4,8 @@
 //! Needs root and Docker. The first run on a machine builds the servers' image
 //! and takes some minutes more.
 
+#[path = "live/arrival.rs"]
+mod arrival;
 #[path = "live/boundaries.rs"]
 mod boundaries;
 #[path = "live/calls.rs"]
@@ -16,6 +18,8 @@ mod discovery;
 mod history;
 #[path = "live/inner_hop.rs"]
 mod inner_hop;
+#[path = "live/io_uring.rs"]
+mod io_uring;
 #[path = "live/language_model.rs"]
 mod language_model;
 #[path = "live/lifecycle.rs"]
@@ -33,8 +37,12 @@ mod tap;
 #[path = "live/verify.rs"]
 mod verify;
 
+use std::fs::File;
+use std::io::BufReader;
 use std::path::Path;
 
+use modeltap_core::connection::CaptureEvent;
+use modeltap_core::recording::{Entry, Reader};
 use modeltap_testbed::daemon::{self, Daemon, Start};
 use tempfile::TempDir;
 
@@ -46,6 +54,28 @@ struct Watch {
 
 fn start(data: &Path) -> Start {
     Start::new(&daemon::binary(env!("CARGO_BIN_EXE_modeltap")), data)
+}
+
+/// What the probes report while `drive` runs beside a daemon that watches
+/// `service`, in the order of the ring.
+#[track_caller]
+fn recorded(service: &str, n_requests: usize, drive: impl FnOnce()) -> Vec<CaptureEvent> {
+    let data = tempfile::tempdir().expect("a temporary directory can be made");
+    let file = data.path().join("live.mtap");
+    let daemon = start(data.path()).recording(&file).ready();
+    daemon.await_service(service);
+    drive();
+    daemon.await_requests(service, n_requests);
+    daemon.stop();
+    let file = File::open(&file).expect("the recording is there");
+    let entries = Reader::new(BufReader::new(file)).expect("the recording can be read");
+    entries
+        .map(|entry| entry.expect("the recording is whole"))
+        .filter_map(|entry| match entry {
+            Entry::Event(event) => Some(event),
+            _ => None,
+        })
+        .collect()
 }
 
 #[track_caller]

@@ -67,26 +67,26 @@ pub struct KernelCounts {
 }
 
 impl Control {
+    /// Takes the maps it needs, by their names, and the program that sweeps.
     pub(crate) fn new(
-        cgroups: Map,
-        cgroup_counts: Map,
-        listeners: Map,
-        connections: Map,
-        counters: Map,
-        networks: Map,
-        unseen: Map,
+        mut map: impl FnMut(&'static str) -> Result<Map, LoadError>,
         sweep: RawTracePoint,
     ) -> Result<Self, LoadError> {
         let named = |name| move |source| LoadError::Map { name, source };
+        macro_rules! take {
+            ($name:literal) => {
+                map($name)?.try_into().map_err(named($name))?
+            };
+        }
         Ok(Self {
-            cgroups: cgroups.try_into().map_err(named("CGROUPS"))?,
-            cgroup_counts: cgroup_counts.try_into().map_err(named("CGROUP_COUNTS"))?,
-            listeners: listeners.try_into().map_err(named("LISTENERS"))?,
-            connections: connections.try_into().map_err(named("CONNECTIONS"))?,
-            counters: counters.try_into().map_err(named("COUNTERS"))?,
+            cgroups: take!("CGROUPS"),
+            cgroup_counts: take!("CGROUP_COUNTS"),
+            listeners: take!("LISTENERS"),
+            connections: take!("CONNECTIONS"),
+            counters: take!("COUNTERS"),
+            networks: take!("NETWORKS"),
+            unseen: take!("UNSEEN"),
             sweep,
-            networks: networks.try_into().map_err(named("NETWORKS"))?,
-            unseen: unseen.try_into().map_err(named("UNSEEN"))?,
             known_listeners: HashSet::new(),
             known_networks: BTreeMap::new(),
         })

@@ -233,17 +233,7 @@ impl Probes {
             name: SWEEP,
             source,
         })?;
-        let mut map = |name| take(&mut self.ebpf, name);
-        Control::new(
-            map("CGROUPS")?,
-            map("CGROUP_COUNTS")?,
-            map("LISTENERS")?,
-            map("CONNECTIONS")?,
-            map("COUNTERS")?,
-            map("NETWORKS")?,
-            map("UNSEEN")?,
-            sweep,
-        )
+        Control::new(|name| take(&mut self.ebpf, name), sweep)
     }
 }
 

@@ -21,7 +21,7 @@ pub fn read(btf: &Btf) -> Result<KernelOffsets, LoadError> {
         offset(btf, structure, member).ok_or(LoadError::NoKernelField { structure, member })
     };
     // A counter of references, which begins at zero since Linux 6.13.
-    let (file_count, file_count_of_one) = match offset(&btf, "file", "f_ref") {
+    let (file_count, file_count_of_one) = match offset(btf, "file", "f_ref") {
         Some(at) => (at, 0),
         None => (of("file", "f_count")?, 1),
     };

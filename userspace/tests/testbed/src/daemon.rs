@@ -82,6 +82,13 @@ impl Start {
         self
     }
 
+    /// With a recording of what the probes report.
+    #[must_use]
+    pub fn recording(mut self, file: &Path) -> Self {
+        self.order = vec!["record".into(), file.into()];
+        self
+    }
+
     /// With a further argument.
     #[must_use]
     pub fn arg(mut self, argument: &str) -> Self {

@@ -19,6 +19,11 @@ const SUITE: &str = "bookworm";
 const SERVERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../servers");
 /// Sources of the image with the language model.
 const LANGUAGE_MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../servers-llm");
+/// Sources of the servers that use io_uring, a workspace of their own.
+const URING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../uring");
+const URING_BINARIES: [&str; 2] = ["ntex-server", "rings"];
+/// What `docker run` needs for a server that uses io_uring.
+pub const URING_ALLOWED: &str = "--security-opt seccomp=unconfined";
 
 /// The image with the Python, Node and Go servers and nginx, built if it is
 /// not there. The first time on a machine takes some minutes.
@@ -70,6 +75,47 @@ fn from_packages(name: &str, folder: &str) -> String {
         &image,
         &["--network", "host", "--build-arg", &format!("BASE={base}")],
     );
+    image
+}
+
+/// An image of nothing but the static binaries of the servers that use
+/// io_uring, built if it is not there: the first time on a machine takes some
+/// minutes. Docker's own rules forbid io_uring: run it with [`URING_ALLOWED`].
+///
+/// # Panics
+/// If it cannot be built; the message says what is missing.
+#[must_use]
+pub fn uring() -> String {
+    let sources = Path::new(URING);
+    let inputs = ["Cargo.toml", "Cargo.lock"].iter().copied();
+    let binaries = URING_BINARIES.map(|name| format!("src/bin/{name}.rs"));
+    let contents: Vec<Vec<u8>> = inputs
+        .chain(binaries.iter().map(String::as_str))
+        .map(|file| read(&sources.join(file)))
+        .collect();
+    let image = tagged("modeltap-test/uring", &contents);
+    if exists(&image) {
+        return image;
+    }
+    let target = format!("{}-unknown-linux-gnu", env::consts::ARCH);
+    let workshop = cache().join("uring-servers");
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args(["build", "--quiet", "--release", "--locked", "--bins"])
+        .args(["--target", &target, "--target-dir"])
+        .arg(&workshop)
+        .current_dir(sources)
+        .env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
+    run(&mut cargo, "install Rust");
+    let context = scratch();
+    for name in URING_BINARIES {
+        let binary = workshop.join(&target).join("release").join(name);
+        copy(&binary, &context.path().join(name));
+    }
+    let dockerfile = context.path().join("Dockerfile");
+    let text = format!("FROM scratch\nCOPY {} /\n", URING_BINARIES.join(" "));
+    fs::write(&dockerfile, text).unwrap_or_else(|error| panic!("write {dockerfile:?}: {error}"));
+    build(context.path(), &image, &[]);
     image
 }
 
