@@ -195,6 +195,21 @@ def answer(method, path, body):
     return 500 if path == "/fail" else 404
 
 
+def chunks(held, more):
+    """A chunked body, and what came behind it."""
+    body = b""
+    while True:
+        while b"\r\n" not in held:
+            held += more()
+        line, held = held.split(b"\r\n", 1)
+        size = int(line, 16)
+        while len(held) < size + 2:
+            held += more()
+        body, held = body + held[:size], held[size + 2 :]
+        if size == 0:
+            return body, held
+
+
 def serve(fd, options):
     read, write = READS[options.read], WRITES[options.write]
     held = b""
@@ -210,7 +225,9 @@ def serve(fd, options):
         method, path, _ = lines[0].split(" ")
         fields = {k.lower(): v for k, v in (line.split(": ", 1) for line in lines[1:])}
         length = int(fields.get("content-length", 0))
-        if options.read in ("splice", "trunc"):
+        if "transfer-encoding" in fields:
+            body, held = chunks(held, lambda: read(fd))
+        elif options.read in ("splice", "trunc"):
             discard(fd, length, options.read)
             body = None
         else:
