@@ -69,7 +69,9 @@ impl App {
             ring_bytes: config.ring_bytes,
             ..loader::Config::default()
         })?;
-        say_what_is_unseen(probes.features());
+        for (what, because) in untold(probes.features()) {
+            tracing::warn!(because, "this kernel does not tell of {what}");
+        }
         memory::release();
         Ok(Self {
             server,
@@ -97,6 +99,7 @@ impl App {
         let (report_sender, reports) = watch::channel(ParserReport::default());
 
         let mut telemetry = Telemetry::new(reports, self.reader.clone());
+        telemetry.untold = untold(self.probes.features());
         telemetry.kernel = Some((
             control.clone(),
             drain_counts.clone(),
@@ -158,17 +161,19 @@ pub async fn bind(config: &Config) -> anyhow::Result<Server> {
     Ok(Server::bind(config.listen, access).await?)
 }
 
-/// Says what this kernel does not tell.
-fn say_what_is_unseen(features: &Features) {
-    for (what, feature) in [
+/// What the kernel is too old to tell, and what it lacks for it.
+fn untold(features: &Features) -> Vec<(&'static str, String)> {
+    [
         ("arrival", &features.arrival),
         ("drain", &features.drain),
         ("io_uring", &features.io_uring),
-    ] {
-        if let Feature::Unseen { because } = feature {
-            tracing::warn!("{what}: unseen because {because}");
-        }
-    }
+    ]
+    .into_iter()
+    .filter_map(|(what, feature)| match feature {
+        Feature::Seen => None,
+        Feature::Unseen { because } => Some((what, because.clone())),
+    })
+    .collect()
 }
 
 /// Says where the dashboard is.

@@ -43,6 +43,8 @@ pub struct CounterState {
 pub struct Telemetry {
     /// Counts of the kernel; `None` in a replay.
     pub kernel: Option<(Arc<Mutex<Control>>, Arc<DrainCounts>, u32)>,
+    /// What the kernel is too old to tell, and what it lacks for it.
+    pub untold: Vec<(&'static str, String)>,
     parser: watch::Receiver<ParserReport>,
     history: modeltap_store::Reader,
     started: UnixNs,
@@ -55,6 +57,7 @@ impl Telemetry {
     pub fn new(parser: watch::Receiver<ParserReport>, history: modeltap_store::Reader) -> Self {
         Self {
             kernel: None,
+            untold: Vec::new(),
             parser,
             history,
             started: clock::anchor().unix,
@@ -72,6 +75,7 @@ impl Telemetry {
             started: self.started,
             at: clock::anchor().unix,
             n_programs: self.kernel.as_ref().map(|(_, _, n_programs)| *n_programs),
+            untold: self.untold.clone(),
             n_connections: parser.n_connections,
             accounting,
             store: self.history.stats(),

@@ -49,6 +49,7 @@ fn status() -> Status {
             attached: true,
             n_programs: 12,
             n_connections: 0,
+            ..Default::default()
         },
         capture: CaptureStatus::default(),
         store: StoreStatus {

@@ -53,6 +53,18 @@ pub struct ProbesStatus {
     pub n_programs: u32,
     /// Watched connections open now.
     pub n_connections: u64,
+    /// What this kernel is too old to tell.
+    #[serde(default)]
+    pub untold: Vec<Untold>,
+}
+
+/// Something that the running kernel does not tell.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Untold {
+    /// `arrival`, `drain` or `io_uring`.
+    pub what: String,
+    /// What the kernel lacks for it.
+    pub because: String,
 }
 
 /// History in the database file.

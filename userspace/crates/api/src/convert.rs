@@ -49,6 +49,12 @@ pub fn status(state: &DaemonState, services: &[ServiceSnapshot]) -> wire::Status
             attached: state.n_programs.is_some_and(|n| n > 0),
             n_programs: state.n_programs.unwrap_or(0),
             n_connections: state.n_connections,
+            untold: (state.untold.iter())
+                .map(|(what, because)| wire::Untold {
+                    what: (*what).to_owned(),
+                    because: because.clone(),
+                })
+                .collect(),
         },
         capture: wire::CaptureStatus {
             events_observed: counts.events_observed,

@@ -21,6 +21,8 @@ pub struct DaemonState {
     pub at: UnixNs,
     /// Programs attached; `None` where a recording is shown, which needs none.
     pub n_programs: Option<u32>,
+    /// What the kernel is too old to tell, and what it lacks for it.
+    pub untold: Vec<(&'static str, String)>,
     /// Watched connections open now.
     pub n_connections: u64,
     /// What was seen and what was missed.
