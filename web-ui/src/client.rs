@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -60,26 +61,37 @@ impl fmt::Display for FetchError {
 /// `Unreachable` after ten seconds or without a connection, `Refused` for any
 /// status but 2xx, `Unreadable` for a body of another shape.
 pub async fn fetch<T: DeserializeOwned>(path: &str) -> Result<T, FetchError> {
-    let init = RequestInit::new();
-    init.set_signal(Some(&AbortSignal::timeout_with_u32(TIMEOUT_MS)));
-    let response = JsFuture::from(window().fetch_with_str_and_init(path, &init))
-        .await
-        .map_err(|_| FetchError::Unreachable)?;
-    let response: Response = response.unchecked_into();
-    let text = match response.text() {
-        Ok(promise) => JsFuture::from(promise)
+    // Everything but the last line is compiled once, not once a type.
+    parse(&fetch_text(path.to_owned()).await?)
+}
+
+fn parse<T: DeserializeOwned>(text: &str) -> Result<T, FetchError> {
+    serde_json::from_str(text).map_err(|e| FetchError::Unreadable(e.to_string()))
+}
+
+fn fetch_text(path: String) -> Pin<Box<dyn Future<Output = Result<String, FetchError>>>> {
+    Box::pin(async move {
+        let init = RequestInit::new();
+        init.set_signal(Some(&AbortSignal::timeout_with_u32(TIMEOUT_MS)));
+        let response = JsFuture::from(window().fetch_with_str_and_init(&path, &init))
             .await
-            .map_err(|_| FetchError::Unreachable)?,
-        Err(_) => return Err(FetchError::Unreachable),
-    };
-    let text = text.as_string().unwrap_or_default();
-    if !response.ok() {
-        let status = response.status();
-        let detail = serde_json::from_str::<Problem>(&text)
-            .map_or_else(|_| response.status_text(), |problem| problem.detail);
-        return Err(FetchError::Refused { status, detail });
-    }
-    serde_json::from_str(&text).map_err(|e| FetchError::Unreadable(e.to_string()))
+            .map_err(|_| FetchError::Unreachable)?;
+        let response: Response = response.unchecked_into();
+        let text = match response.text() {
+            Ok(promise) => JsFuture::from(promise)
+                .await
+                .map_err(|_| FetchError::Unreachable)?,
+            Err(_) => return Err(FetchError::Unreachable),
+        };
+        let text = text.as_string().unwrap_or_default();
+        if !response.ok() {
+            let status = response.status();
+            let detail = serde_json::from_str::<Problem>(&text)
+                .map_or_else(|_| response.status_text(), |problem| problem.detail);
+            return Err(FetchError::Refused { status, detail });
+        }
+        Ok(text)
+    })
 }
 
 /// What is asked for again and again: the last answer and the last failure.
@@ -115,25 +127,41 @@ where
         value: RwSignal::new(None),
         error: RwSignal::new(None),
     };
+    // The page may have gone while the answer was on its way.
+    let take = move |answer: Result<String, FetchError>| match answer.and_then(|t| parse(&t)) {
+        Ok(value) => {
+            polled.value.try_set(Some(value));
+            polled.error.try_set(None);
+        }
+        Err(error) => {
+            polled.error.try_set(Some(error));
+        }
+    };
+    poll_text(store, path, period, known, live, Rc::new(take));
+    polled
+}
+
+/// Takes an answer's text.
+type Take = Rc<dyn Fn(Result<String, FetchError>)>;
+
+fn poll_text(
+    store: Store,
+    path: String,
+    period: Duration,
+    known: Signal<bool>,
+    live: Signal<bool>,
+    take: Take,
+) {
     let busy = Rc::new(Cell::new(false));
     let read = move || {
         if busy.replace(true) {
             return;
         }
-        let (busy, path) = (Rc::clone(&busy), path.clone());
+        let (busy, path, take) = (Rc::clone(&busy), path.clone(), Rc::clone(&take));
         leptos::task::spawn_local(async move {
-            let answer = fetch::<T>(&path).await;
+            let answer = fetch_text(path).await;
             busy.set(false);
-            // The page may have gone while the answer was on its way.
-            match answer {
-                Ok(value) => {
-                    polled.value.try_set(Some(value));
-                    polled.error.try_set(None);
-                }
-                Err(error) => {
-                    polled.error.try_set(Some(error));
-                }
-            }
+            take(answer);
         });
     };
     let ready = Memo::new(move |_| store.connection.get() == Connection::Open && known.get());
@@ -150,7 +178,6 @@ where
             read();
         }
     });
-    polled
 }
 
 /// Opens the live connection and keeps it open for as long as the page lives.
@@ -258,7 +285,7 @@ impl Link {
             browser::warn("a live message was too long and was left out");
             return;
         }
-        match serde_json::from_str::<LiveMessage>(text) {
+        match live_message(text) {
             Ok(message) => {
                 self.attempt.set(0);
                 self.store.apply(message, browser::now_ms());
@@ -319,4 +346,61 @@ fn live_address() -> String {
         "{scheme}://{}/api/v1/live",
         location.host().unwrap_or_default()
     )
+}
+
+/// Reads a live message. Its own derived reader would keep the whole message
+/// aside until it knows the tag, and so read every type of it in a second way:
+/// a tenth of the module, for nothing.
+fn live_message(text: &str) -> serde_json::Result<LiveMessage> {
+    #[derive(serde::Deserialize)]
+    struct Tag {
+        #[serde(rename = "type")]
+        tag: String,
+    }
+    let Tag { tag } = serde_json::from_str(text)?;
+    match tag.as_str() {
+        "snapshot" => serde_json::from_str(text).map(LiveMessage::Snapshot),
+        "update" => serde_json::from_str(text).map(LiveMessage::Update),
+        "requests" => serde_json::from_str(text).map(LiveMessage::Requests),
+        other => Err(serde::de::Error::unknown_variant(
+            other,
+            &["snapshot", "update", "requests"],
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use modeltap_api_types::{Live, Request, Requests, Service, Status};
+
+    use super::*;
+
+    #[test]
+    fn live_messages_read_as_they_were_written() {
+        let live = Live {
+            status: Status::default(),
+            services: vec![Service {
+                name: "chat".into(),
+                ..Service::default()
+            }],
+            names: vec!["chat".into()],
+            seconds: Vec::new(),
+            at_unix_ms: 1,
+            window_seconds: 60,
+        };
+        let requests = Requests {
+            requests: vec![Request::default()],
+        };
+        for message in [
+            LiveMessage::Snapshot(live.clone()),
+            LiveMessage::Update(live),
+            LiveMessage::Requests(requests),
+        ] {
+            let text = serde_json::to_string(&message).unwrap();
+            assert_eq!(live_message(&text).unwrap(), message);
+        }
+        for nonsense in [r#"{"type":"later"}"#, "{}", "[]", r#"{"type":"update"}"#] {
+            assert!(live_message(nonsense).is_err(), "{nonsense}");
+        }
+    }
 }

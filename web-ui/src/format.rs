@@ -21,6 +21,12 @@ impl Quantity {
         }
     }
 
+    /// A figure without a unit, or a word in its place.
+    #[must_use]
+    pub fn plain(value: impl Into<String>) -> Self {
+        Self::new(value, "")
+    }
+
     /// A figure that is not known.
     #[must_use]
     pub fn unknown() -> Self {

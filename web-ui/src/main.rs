@@ -8,6 +8,7 @@
 //! last figures and heals by itself.
 #![forbid(unsafe_code)]
 
+mod accounting;
 mod browser;
 mod client;
 mod components;

@@ -111,6 +111,18 @@ pub fn Kpi(
     }
 }
 
+/// A shape, a colour and a sentence.
+pub fn remark(class: &'static str, words: impl Into<String>) -> AnyView {
+    let words: String = words.into();
+    view! {
+        <p class=format!("remark {class}")>
+            <span class="mark-shape" aria-hidden="true"></span>
+            <span>{words}</span>
+        </p>
+    }
+    .into_any()
+}
+
 /// How well or badly a request ended, for its colour.
 #[must_use]
 pub fn outcome_class(outcome: &str) -> &'static str {

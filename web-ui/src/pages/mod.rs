@@ -4,6 +4,8 @@ pub mod not_found;
 pub mod overview;
 pub mod requests;
 pub mod service;
+pub mod service_accounts;
 pub mod service_charts;
 pub mod service_tables;
 pub mod system;
+pub mod system_accounts;

@@ -6,6 +6,7 @@ use leptos::prelude::*;
 use modeltap_api_types::{DockerState, Service};
 use wasm_bindgen::JsCast;
 
+use crate::accounting::{is_unseen, unseen_bytes};
 use crate::browser;
 use crate::components::figures::{HealthMark, Kpi, health_class, quantity};
 use crate::components::sparkline::Sparkline;
@@ -24,6 +25,7 @@ pub fn OverviewPage() -> impl IntoView {
             <ServiceTable/>
         </Show>
     }
+    .into_any()
 }
 
 #[component]
@@ -366,7 +368,14 @@ fn ServiceRow(name: String, service: ArcRwSignal<Service>) -> impl IntoView {
         move || service.with(|s| of(s).map(|v| v.to_string()).unwrap_or_default())
     };
     let errors = Memo::new(move |_| service.with(|s| format::percent(s.window.error_rate)));
-    let rate = text(|s| format::rate(s.window.rate));
+    let rate = text(|s| {
+        if is_unseen(s) {
+            format::UNKNOWN.to_owned()
+        } else {
+            format::rate(s.window.rate)
+        }
+    });
+    let has_unseen = Memo::new(move |_| service.with(|s| unseen_bytes(s).is_some()));
     let active = text(|s| format::count(s.n_active));
     let containers = text(|s| format::count(s.containers.len() as u64));
     let (p50, p95, p99) = (
@@ -388,7 +397,14 @@ fn ServiceRow(name: String, service: ArcRwSignal<Service>) -> impl IntoView {
             <td role="cell" class="left health-cell"><HealthMark health/></td>
             <td role="cell" class="left name-cell">
                 <a href=href class="row-link">{name}</a>
-                <small>{move || subtitle.get()}</small>
+                <small>
+                    {move || has_unseen.get().then(|| {
+                        view! {
+                            <span class="warn" data-testid="unseen">"bytes move unseen · "</span>
+                        }
+                    })}
+                    {move || subtitle.get()}
+                </small>
             </td>
             <td
                 role="cell"

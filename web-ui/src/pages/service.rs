@@ -4,10 +4,12 @@ use leptos::prelude::*;
 use leptos_router::hooks::use_params_map;
 use modeltap_api_types::Service;
 
+use crate::accounting::is_unseen;
 use crate::browser;
 use crate::components::figures::{HealthMark, Kpi};
 use crate::components::range::{RangeControl, RangePicker, range_control};
 use crate::format::{self, Quantity};
+use crate::pages::service_accounts::{AccountsPanels, UnseenBanner};
 use crate::pages::service_charts::{Charts, HistoryError, history};
 use crate::pages::service_tables::{RequestsPanel, RoutesPanel, TotalsPanel};
 use crate::series::Frame;
@@ -65,10 +67,12 @@ fn ServiceView(name: String) -> impl IntoView {
         >
             <Title name=name.clone() service control/>
             <HistoryError error=history.error/>
+            <UnseenBanner service/>
             <Figures service/>
             <Charts frame history control/>
             <RoutesPanel service=routes_of.clone() is_known is_live/>
             <RequestsPanel service=requests_of.clone() is_live/>
+            <AccountsPanels service/>
             <TotalsPanel service=totals_of.clone() is_known is_live/>
         </Show>
     }
@@ -156,7 +160,7 @@ fn Figures(service: Memo<Option<Service>>) -> impl IntoView {
         <section class="kpis" aria-label="Figures of the last minute">
             <Kpi
                 label="Requests/s"
-                value=figure(|s| Quantity { value: format::rate(s.window.rate), unit: "" })
+                value=figure(rate)
                 note=window
             />
             <Kpi
@@ -187,7 +191,7 @@ fn Figures(service: Memo<Option<Service>>) -> impl IntoView {
             />
             <Kpi
                 label="In flight"
-                value=figure(|s| Quantity { value: format::count(s.n_active), unit: "" })
+                value=figure(active)
                 note=note(|s| {
                     s.last_request_unix_ms.map_or_else(
                         || "no request seen".to_owned(),
@@ -196,5 +200,27 @@ fn Figures(service: Memo<Option<Service>>) -> impl IntoView {
                 })
             />
         </section>
+    }
+}
+
+/// Requests a second; not zero where they move unseen.
+fn rate(service: &Service) -> Quantity {
+    if is_unseen(service) {
+        return Quantity::unknown();
+    }
+    Quantity {
+        value: format::rate(service.window.rate),
+        unit: "",
+    }
+}
+
+/// Requests in progress; not zero where they move unseen.
+fn active(service: &Service) -> Quantity {
+    if is_unseen(service) {
+        return Quantity::unknown();
+    }
+    Quantity {
+        value: format::count(service.n_active),
+        unit: "",
     }
 }

@@ -3,9 +3,14 @@
 use leptos::prelude::*;
 use modeltap_api_types::{CaptureStatus, DockerState, Status};
 
+use crate::accounting::{Balance, Bytes};
 use crate::browser;
+use crate::components::accounts::verdict;
+use crate::components::bar::segment_bar;
 use crate::components::figures::quantity;
+use crate::components::parts::{Part, parts_table};
 use crate::format::{self, Quantity};
+use crate::pages::system_accounts::ServiceAccounts;
 use crate::state::Store;
 
 /// The daemon's own state.
@@ -26,7 +31,9 @@ pub fn SystemPage() -> impl IntoView {
             }
             Some(status) => system(status).into_any(),
         }}
+        <ServiceAccounts/>
     }
+    .into_any()
 }
 
 fn system(status: Status) -> impl IntoView {
@@ -171,6 +178,10 @@ fn store_panel(status: &Status) -> impl IntoView + use<> {
             "Rollups dropped",
             text(format::count(store.rollups_dropped)),
         ),
+        (
+            "Writes that failed",
+            text(format::count(store.write_failures)),
+        ),
     ];
     if let Some(error) = &store.error {
         list.push(("Error", text(error.clone())));
@@ -181,45 +192,27 @@ fn store_panel(status: &Status) -> impl IntoView + use<> {
     facts("History", list)
 }
 
-/// A line of the accounting: its word, its events, its bytes, what it means.
-struct Line {
-    name: &'static str,
-    events: Option<u64>,
-    bytes: Option<u64>,
-    meaning: &'static str,
-    /// How bad it is if it is not zero.
-    severity: &'static str,
-}
-
-/// Whether a sum comes out, and what is missing or too much.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Balance {
-    Even,
-    Under(u64),
-    Over(u64),
-}
-
-fn balance(observed: u64, parts: &[u64]) -> Balance {
-    let sum = parts.iter().fold(0u64, |sum, n| sum.saturating_add(*n));
-    match observed.checked_sub(sum) {
-        Some(0) => Balance::Even,
-        Some(missing) => Balance::Under(missing),
-        None => Balance::Over(sum - observed),
-    }
-}
-
 fn accounting(c: CaptureStatus) -> impl IntoView {
-    let line = |name, events, bytes, meaning, severity| Line {
+    let line = |name, events: Option<u64>, bytes: Option<u64>, meaning: &str, severity| Part {
         name,
-        events,
-        bytes,
-        meaning,
-        severity,
+        words: meaning.to_owned(),
+        values: [events, bytes]
+            .map(|n| Quantity::plain(n.map(format::count).unwrap_or_default()))
+            .into(),
+        // How bad it is if it is not zero.
+        class: if events.max(bytes) > Some(0) {
+            severity
+        } else {
+            ""
+        },
+        ..Part::default()
     };
-    let lines = [
+    let (kept, lost, dropped) = (c.events_captured, c.events_lost, c.events_dropped);
+    let undecoded = c.events_undecoded;
+    let rows = vec![
         line(
             "Parsed",
-            Some(c.events_captured),
+            Some(kept),
             Some(c.bytes_parsed),
             "understood as part of a message",
             "",
@@ -240,138 +233,50 @@ fn accounting(c: CaptureStatus) -> impl IntoView {
         ),
         line(
             "Lost",
-            Some(c.events_lost),
+            Some(lost),
             Some(c.bytes_lost),
             "the kernel's ring was full",
             "crit",
         ),
         line(
             "Dropped",
-            Some(c.events_dropped),
+            Some(dropped),
             Some(c.bytes_dropped),
             "a queue of the daemon was full",
             "crit",
         ),
         line(
             "Undecoded",
-            Some(c.events_undecoded),
+            Some(undecoded),
             None,
             "the probe's record made no sense",
             "crit",
         ),
+        Part {
+            is_sum: true,
+            ..line(
+                "Observed",
+                Some(c.events_observed),
+                Some(c.bytes_observed),
+                "moved on watched connections",
+                "",
+            )
+        },
     ];
-    let events = balance(
-        c.events_observed,
-        &[
-            c.events_captured,
-            c.events_lost,
-            c.events_dropped,
-            c.events_undecoded,
-        ],
-    );
-    let bytes = balance(
-        c.bytes_observed,
-        &[
-            c.bytes_parsed,
-            c.bytes_skipped,
-            c.bytes_truncated,
-            c.bytes_lost,
-            c.bytes_dropped,
-        ],
-    );
-    let cell = |n: Option<u64>, bytes: bool| match n {
-        None => text(""),
-        Some(n) if bytes => view! {
-            <span title=format::bytes(n).text()>{format::count(n)}</span>
-        }
-        .into_any(),
-        Some(n) => text(format::count(n)),
-    };
-    let rows = lines
-        .into_iter()
-        .map(|l| {
-            let some = l.events.unwrap_or(0) > 0 || l.bytes.unwrap_or(0) > 0;
-            let class = if some { l.severity } else { "" };
-            view! {
-                <tr role="row" class=class data-testid="accounting-row" data-name=l.name>
-                    <th role="rowheader" scope="row" class="left">{l.name}</th>
-                    <td role="cell">{cell(l.events, false)}</td>
-                    <td role="cell">{cell(l.bytes, true)}</td>
-                    <td role="cell" class="left muted meaning">{l.meaning}</td>
-                </tr>
-            }
-        })
-        .collect_view();
+    let events = Balance::of(c.events_observed, &[kept, lost, dropped, undecoded]);
+    let by_fate = Bytes::of_host(&c);
     view! {
-        <section class="panel table-panel accounting">
+        <section class="panel accounting">
             <div class="head">
                 <h2>"Capture accounting"</h2>
                 <span class="unit">"since the daemon's start"</span>
             </div>
-            <table role="table">
-                <thead role="rowgroup">
-                    <tr role="row">
-                        <th role="columnheader" scope="col" class="left">"Fate"</th>
-                        <th role="columnheader" scope="col">"Events"</th>
-                        <th role="columnheader" scope="col">"Bytes"</th>
-                        <th role="columnheader" scope="col" class="left meaning">"Meaning"</th>
-                    </tr>
-                </thead>
-                <tbody role="rowgroup">{rows}</tbody>
-                <tfoot role="rowgroup">
-                    <tr role="row">
-                        <th role="rowheader" scope="row" class="left">"Observed"</th>
-                        <td role="cell">{format::count(c.events_observed)}</td>
-                        <td role="cell">{cell(Some(c.bytes_observed), true)}</td>
-                        <td role="cell" class="left meaning muted">"moved on watched connections"</td>
-                    </tr>
-                </tfoot>
-            </table>
-            <p class="verdict" data-testid="accounting-verdict">
+            {segment_bar(&by_fate.segments(), format!("Bytes: {}", by_fate.text()))}
+            {parts_table("", &["Fate", "Events", "Bytes"], rows)}
+            <div class="verdict" data-testid="accounting-verdict">
                 {verdict("Events", events)}
-                {verdict("Bytes", bytes)}
-            </p>
+                {verdict("Bytes", by_fate.balance)}
+            </div>
         </section>
-    }
-}
-
-fn verdict(what: &'static str, balance: Balance) -> impl IntoView {
-    let (class, words) = match balance {
-        Balance::Even => ("ok", format!("{what} add up exactly.")),
-        Balance::Under(n) => (
-            "idle",
-            format!(
-                "{what}: {} observed but not accounted for yet.",
-                format::count(n)
-            ),
-        ),
-        Balance::Over(n) => (
-            "crit",
-            format!("{what} do not add up: {} too many.", format::count(n)),
-        ),
-    };
-    view! {
-        <span class=format!("health {class}")>
-            <span class="mark-shape" aria-hidden="true"></span>
-            <span>{words}</span>
-        </span>
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sum_that_differs_says_by_how_much() {
-        for (observed, parts, expected) in [
-            (0, &[0, 0][..], Balance::Even),
-            (10, &[6, 4], Balance::Even),
-            (10, &[6, 1], Balance::Under(3)),
-            (10, &[6, 6], Balance::Over(2)),
-            (10, &[u64::MAX, 1], Balance::Over(u64::MAX - 10)),
-        ] {
-            assert_eq!(balance(observed, parts), expected);
-        }
     }
 }
