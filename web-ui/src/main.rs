@@ -13,9 +13,11 @@ mod browser;
 mod client;
 mod components;
 mod format;
+mod inference;
 mod pages;
 mod series;
 mod state;
+mod time_parts;
 
 use leptos::mount::mount_to_body;
 use leptos::prelude::*;

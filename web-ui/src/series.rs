@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use modeltap_api_types::{QueryResult, Second};
+use modeltap_api_types::{QueryResult, Second, WindowFigures};
 
 /// Seconds kept live, enough for the widest range that shows single seconds.
 const MAX_LIVE_SECONDS: usize = 960;
@@ -16,6 +16,114 @@ const WRITTEN_WITHIN_MS: f64 = 15_000.0;
 const LEAST_SHARE_OF_STEP: f64 = 0.3;
 /// Status classes: `1xx` to `5xx`, then those without a status.
 pub const CLASSES: usize = 6;
+
+/// A time of requests as a line over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// Median of durations.
+    P50,
+    /// 95th percentile of durations.
+    P95,
+    /// 99th percentile of durations.
+    P99,
+    /// Median of what clients felt.
+    FeltP50,
+    /// 95th percentile of what clients felt.
+    FeltP95,
+    /// Mean wait before the first read.
+    Queue,
+    /// Mean time of reading.
+    Read,
+    /// Mean time of the server's own work.
+    App,
+    /// Mean time of writing the body.
+    Stream,
+    /// Mean time until all was gone from the socket.
+    Drain,
+    /// 95th percentile of times to the first content chunk.
+    FirstChunkP95,
+    /// 95th percentile of times between content chunks.
+    ChunkIntervalP95,
+}
+
+/// Measures there are.
+pub const N_MEASURES: usize = 12;
+
+impl Measure {
+    /// All, in the order in which a [`Frame`] has them.
+    pub const ALL: [Self; N_MEASURES] = [
+        Self::P50,
+        Self::P95,
+        Self::P99,
+        Self::FeltP50,
+        Self::FeltP95,
+        Self::Queue,
+        Self::Read,
+        Self::App,
+        Self::Stream,
+        Self::Drain,
+        Self::FirstChunkP95,
+        Self::ChunkIntervalP95,
+    ];
+
+    /// The `metric` and `stat` that history is asked for.
+    #[must_use]
+    pub fn query(self) -> (&'static str, &'static str) {
+        match self {
+            Self::P50 => ("duration", "p50"),
+            Self::P95 => ("duration", "p95"),
+            Self::P99 => ("duration", "p99"),
+            Self::FeltP50 => ("felt", "p50"),
+            Self::FeltP95 => ("felt", "p95"),
+            Self::Queue => ("queue", "avg"),
+            Self::Read => ("read", "avg"),
+            Self::App => ("app", "avg"),
+            Self::Stream => ("stream", "avg"),
+            Self::Drain => ("drain", "avg"),
+            Self::FirstChunkP95 => ("first_chunk", "p95"),
+            Self::ChunkIntervalP95 => ("chunk_interval", "p95"),
+        }
+    }
+
+    /// A measure without which this one need not be asked for: where no
+    /// arrival, or no stream, was seen there is neither.
+    #[must_use]
+    pub fn needs(self) -> Option<Self> {
+        match self {
+            Self::FeltP95 => Some(Self::FeltP50),
+            Self::ChunkIntervalP95 => Some(Self::FirstChunkP95),
+            _ => None,
+        }
+    }
+
+    /// How many requests a mean is of; `None` for percentiles, which cannot be
+    /// joined.
+    fn weight(self, figures: &WindowFigures) -> Option<u64> {
+        match self {
+            Self::Queue => Some(figures.parts?.n_queue),
+            Self::Read | Self::App | Self::Stream | Self::Drain => Some(figures.parts?.n_requests),
+            _ => None,
+        }
+    }
+
+    /// The same of one second.
+    fn of_second(self, figures: &WindowFigures) -> Option<f64> {
+        match self {
+            Self::P50 => figures.p50,
+            Self::P95 => figures.p95,
+            Self::P99 => figures.p99,
+            Self::FeltP50 => figures.felt_p50,
+            Self::FeltP95 => figures.felt_p95,
+            Self::Queue => figures.parts?.queue,
+            Self::Read => Some(figures.parts?.read),
+            Self::App => Some(figures.parts?.app),
+            Self::Stream => Some(figures.parts?.stream),
+            Self::Drain => Some(figures.parts?.drain),
+            Self::FirstChunkP95 => figures.streams?.first_chunk_p95,
+            Self::ChunkIntervalP95 => figures.streams?.chunk_interval_p95,
+        }
+    }
+}
 
 /// The stretch of time a chart shows.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -142,7 +250,20 @@ impl LiveSeconds {
             .take_while(move |s| (s.at_unix_ms as f64) < end_ms)
     }
 
-    /// Counts and rates of a stretch; no percentiles.
+    /// The mean over a stretch, of measures that are means.
+    fn mean(&self, measure: Measure, begin_ms: f64, end_ms: f64) -> Option<f64> {
+        let (mut sum, mut n_requests) = (0.0, 0);
+        for second in self.between(begin_ms, end_ms) {
+            let figures = &second.figures;
+            if let (Some(mean), Some(n)) = (measure.of_second(figures), measure.weight(figures)) {
+                sum += mean * n as f64;
+                n_requests += n;
+            }
+        }
+        (n_requests > 0).then(|| sum / n_requests as f64)
+    }
+
+    /// Counts, rates and means of a stretch; no percentiles.
     fn sum(&self, begin_ms: f64, end_ms: f64) -> Step {
         let mut classes = [0u64; CLASSES];
         let mut step = Step::default();
@@ -155,6 +276,7 @@ impl LiveSeconds {
         }
         let seconds = (end_ms - begin_ms) / 1e3;
         step.rates = classes.map(|n| Some(n as f64 / seconds));
+        step.lines = Measure::ALL.map(|m| self.mean(m, begin_ms, end_ms));
         step
     }
 }
@@ -168,7 +290,7 @@ pub struct History {
     until_ms: f64,
     classes: [Vec<Option<f64>>; CLASSES],
     errors: Vec<Option<f64>>,
-    percentiles: [Vec<Option<f64>>; 3],
+    lines: [Vec<Option<f64>>; N_MEASURES],
     /// Requests in the range.
     pub n_requests: u64,
     /// Of them: something was lost or truncated.
@@ -177,12 +299,12 @@ pub struct History {
 
 impl History {
     /// Puts the answers together: requests counted by status class, errors
-    /// counted, and p50, p95 and p99 of durations.
+    /// counted, and each measure's values, none where it was not asked for.
     #[must_use]
     pub fn new(
         requests: QueryResult,
         errors: QueryResult,
-        percentiles: [QueryResult; 3],
+        lines: [Vec<Option<f64>>; N_MEASURES],
         until_ms: f64,
     ) -> Self {
         let mut history = Self {
@@ -191,6 +313,7 @@ impl History {
             until_ms,
             n_requests: requests.n_requests,
             n_incomplete: requests.n_incomplete,
+            lines,
             ..Self::default()
         };
         for series in requests.series {
@@ -200,8 +323,7 @@ impl History {
             };
             history.classes[class] = series.values;
         }
-        history.errors = first(errors);
-        history.percentiles = percentiles.map(first);
+        history.errors = values(errors);
         history
     }
 
@@ -221,7 +343,7 @@ impl History {
         let known = seen || (begin_ms >= known_from_ms && written);
         Some(Step {
             rates: counts.map(|n| known.then(|| n.unwrap_or(0.0) / (elapsed_ms / 1e3))),
-            percentiles: std::array::from_fn(|p| at(&self.percentiles[p])),
+            lines: std::array::from_fn(|line| at(&self.lines[line])),
             n_requests: counts.iter().flatten().sum(),
             n_errors: at(&self.errors).unwrap_or(0.0),
         })
@@ -232,12 +354,14 @@ impl History {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Step {
     rates: [Option<f64>; CLASSES],
-    percentiles: [Option<f64>; 3],
+    lines: [Option<f64>; N_MEASURES],
     n_requests: f64,
     n_errors: f64,
 }
 
-fn first(result: QueryResult) -> Vec<Option<f64>> {
+/// The values of an answer with one series.
+#[must_use]
+pub fn values(result: QueryResult) -> Vec<Option<f64>> {
     result
         .series
         .into_iter()
@@ -246,15 +370,15 @@ fn first(result: QueryResult) -> Vec<Option<f64>> {
         .unwrap_or_default()
 }
 
-/// One series a line, all over the same times; `None` is a gap.
+/// What the charts show, all over the same times; `None` is a gap.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Frame {
     /// Beginning of each step, Unix seconds.
     pub x: Vec<f64>,
     /// Requests a second by status class.
     pub rates: [Vec<Option<f64>>; CLASSES],
-    /// p50, p95 and p99 of durations in seconds.
-    pub percentiles: [Vec<Option<f64>>; 3],
+    /// Times in seconds, in the order of [`Measure::ALL`].
+    lines: [Vec<Option<f64>>; N_MEASURES],
     /// Share of requests that failed, 0 to 1; a gap without requests.
     pub error_rate: Vec<Option<f64>>,
 }
@@ -274,6 +398,18 @@ impl Frame {
     #[must_use]
     pub fn has_class(&self, class: usize) -> bool {
         self.rates[class].iter().any(|v| v.is_some_and(|v| v > 0.0))
+    }
+
+    /// A measure's values.
+    #[must_use]
+    pub fn values(&self, measure: Measure) -> &[Option<f64>] {
+        &self.lines[measure as usize]
+    }
+
+    /// Whether a measure has a value anywhere in sight.
+    #[must_use]
+    pub fn has(&self, measure: Measure) -> bool {
+        self.values(measure).iter().any(Option::is_some)
     }
 
     /// Joins history and live seconds over `range`. Steps before
@@ -304,8 +440,8 @@ impl Frame {
                     frame.push(begin, known);
                 }
             } else if !range.shows_seconds() {
-                let percentiles = known.map(|k| k.percentiles).unwrap_or_default();
-                frame.push_live_step(live, begin, end.min(live_until), step, percentiles);
+                let lines = known.map(|k| k.lines).unwrap_or_default();
+                frame.push_live_step(live, begin, end.min(live_until), step, lines);
             } else if let Some(known) = known
                 && end <= live_until
                 && known.n_requests >= live.sum(begin, end).n_requests
@@ -324,7 +460,7 @@ impl Frame {
         for (rates, rate) in self.rates.iter_mut().zip(step.rates) {
             rates.push(rate);
         }
-        for (line, value) in self.percentiles.iter_mut().zip(step.percentiles) {
+        for (line, value) in self.lines.iter_mut().zip(step.lines) {
             line.push(value);
         }
         let share = step.n_errors / step.n_requests;
@@ -339,32 +475,34 @@ impl Frame {
         begin: f64,
         end: f64,
         step: f64,
-        percentiles: [Option<f64>; 3],
+        lines: [Option<f64>; N_MEASURES],
     ) {
         if end - begin >= LEAST_SHARE_OF_STEP * step {
             // Percentiles of seconds cannot be joined to one of a longer
             // step: history has that one when the step is over.
-            self.push(
-                begin,
-                Step {
-                    percentiles,
-                    ..live.sum(begin, end)
-                },
-            );
+            let mut sum = live.sum(begin, end);
+            for (line, known) in sum.lines.iter_mut().zip(lines) {
+                *line = known.or(*line);
+            }
+            self.push(begin, sum);
         }
     }
 
-    /// Second by second: the percentiles of each, and rates over the time of
-    /// a step before it, so that they compare with those of history.
+    /// Second by second: the percentiles of each, and rates and means over
+    /// the time of a step before it, so that they compare with those of
+    /// history.
     fn push_live_seconds(&mut self, live: &LiveSeconds, begin: f64, end: f64, step: f64) {
         let live_from = live.from_ms.unwrap_or(0) as f64;
         let mut at = begin;
         while at < end {
             let next = at + 1e3;
             let second = live.between(at, next).next().map(|s| s.figures);
-            let percentiles = second.map(|f| [f.p50, f.p95, f.p99]).unwrap_or_default();
-            let sum = live.sum((next - step).max(live_from), next);
-            self.push(at, Step { percentiles, ..sum });
+            let mut sum = live.sum((next - step).max(live_from), next);
+            for (line, measure) in sum.lines.iter_mut().zip(Measure::ALL) {
+                let own = second.as_ref().and_then(|s| measure.of_second(s));
+                *line = line.or(own);
+            }
+            self.push(at, sum);
             at = next;
         }
     }

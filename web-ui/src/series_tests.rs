@@ -1,4 +1,4 @@
-use modeltap_api_types::{QuerySeries, WindowFigures};
+use modeltap_api_types::{QuerySeries, TimeParts, WindowFigures};
 
 use super::*;
 
@@ -14,6 +14,12 @@ fn second(at_unix_ms: u64, n: u64, n_errors: u64) -> Second {
             p50: Some(0.01),
             p95: Some(0.02),
             p99: Some(0.03),
+            felt_p95: Some(0.05),
+            parts: Some(TimeParts {
+                n_requests: n,
+                app: n as f64 * 0.01,
+                ..TimeParts::default()
+            }),
             ..WindowFigures::default()
         },
         by_status_class: [0, n - n_errors, 0, 0, n_errors, 0],
@@ -39,8 +45,12 @@ fn result(step_seconds: u32, series: &[(&str, &[Option<f64>])]) -> QueryResult {
     }
 }
 
+fn lines(of: impl Fn(Measure) -> Vec<Option<f64>>) -> [Vec<Option<f64>>; N_MEASURES] {
+    Measure::ALL.map(of)
+}
+
 fn history(until_ms: u64) -> History {
-    let p = |v| result(10, &[("", &[Some(v), None, Some(v)])]);
+    let p = |v| vec![Some(v), None, Some(v)];
     History::new(
         result(
             10,
@@ -51,7 +61,13 @@ fn history(until_ms: u64) -> History {
             ],
         ),
         result(10, &[("", &[Some(10.0), None, Some(5.0)])]),
-        [p(0.1), p(0.2), p(0.3)],
+        lines(|m| match m {
+            Measure::P50 => p(0.1),
+            Measure::P95 => p(0.2),
+            Measure::P99 => p(0.3),
+            Measure::Queue => vec![Some(0.04), None, None],
+            _ => Vec::new(),
+        }),
         until_ms as f64,
     )
 }
@@ -115,7 +131,7 @@ fn history_counts_become_rates_and_gaps_stay_gaps_only_before_the_start() {
     assert_eq!(unknown.error_rate, vec![Some(0.1), None, Some(0.1)]);
     let known = Frame::join(range, 0.0, Some(&h), &none, T0 as f64);
     assert_eq!(known.rates[1], vec![Some(9.0), Some(0.0), Some(4.0)]);
-    assert_eq!(known.percentiles[1], vec![Some(0.2), None, Some(0.2)]);
+    assert_eq!(known.values(Measure::P95), [Some(0.2), None, Some(0.2)]);
 }
 
 #[test]
@@ -159,8 +175,18 @@ fn live_seconds_follow_history_one_by_one_with_rates_over_a_step() {
     assert_eq!(at(&frame), [0.0, 10.0, 11.0, 12.0, 13.0, 14.0]);
     let successes = [10.0, 19.0 / 2.0, 19.0 / 3.0, 26.0 / 4.0, 32.0 / 5.0];
     assert_eq!(frame.rates[1][1..], successes.map(Some));
-    assert_eq!(frame.percentiles[0][3], None, "the silent second has none");
-    assert_eq!(frame.percentiles[0][4], Some(0.01));
+    assert_eq!(
+        frame.values(Measure::P50)[3],
+        None,
+        "the silent second has none"
+    );
+    assert_eq!(frame.values(Measure::P50)[4], Some(0.01));
+    assert_eq!(frame.values(Measure::FeltP95)[4], Some(0.05));
+    // Means are of all requests of a step, not of the seconds.
+    let app = frame.values(Measure::App)[5].unwrap();
+    assert!((app - (4.0 * 0.1 + 0.0) / 4.0).abs() < 1e-9, "{app}");
+    assert_eq!(frame.values(Measure::Queue)[4], None, "unknown is no zero");
+    assert!(frame.has(Measure::App) && !frame.has(Measure::FirstChunkP95));
     assert_eq!(frame.error_rate[5], Some(8.0 / 40.0));
 }
 
@@ -178,13 +204,13 @@ fn history_takes_over_from_seconds_once_it_has_all_of_a_step() {
     let whole = history(T0 + 12_000);
     let frame = Frame::join(range, (T0 + 12_000) as f64, Some(&whole), &live, T0 as f64);
     assert_eq!(at(&frame), [0.0, 10.0, 11.0]);
-    assert_eq!(frame.percentiles[0][0], Some(0.1));
+    assert_eq!(frame.values(Measure::P50)[0], Some(0.1));
 
     let mut behind = history(T0 + 12_000);
     behind.classes[1][0] = Some(60.0);
     let frame = Frame::join(range, (T0 + 12_000) as f64, Some(&behind), &live, T0 as f64);
     assert_eq!(frame.x.len(), 12);
-    assert_eq!(frame.percentiles[0][0], Some(0.01));
+    assert_eq!(frame.values(Measure::P50)[0], Some(0.01));
 }
 
 #[test]
@@ -207,7 +233,7 @@ fn live_seconds_fill_whole_steps_of_a_long_range() {
         [Some(15.0), Some(10.0)]
     );
     assert_eq!(
-        frame.percentiles[0].last(),
+        frame.values(Measure::P50).last(),
         Some(&None),
         "never joined from seconds"
     );
@@ -244,7 +270,7 @@ fn live_seconds_are_bounded() {
 fn answer_of_absurd_shape_is_cut() {
     let many = vec![Some(1.0); 100_000];
     let p = || result(1, &[("", &many)]);
-    let h = History::new(p(), p(), [p(), p(), p()], f64::MAX);
+    let h = History::new(p(), p(), lines(|_| many.clone()), f64::MAX);
     let range = Range {
         span_seconds: 2_678_400,
         end_ms: Some((T0 + 2_678_400_000) as f64),
@@ -259,4 +285,14 @@ fn answer_of_absurd_shape_is_cut() {
         0.0,
     );
     assert!(empty.is_empty() && empty.x.len() <= MAX_STEPS);
+}
+
+#[test]
+fn measures_stand_where_their_number_says_and_need_an_earlier_one() {
+    for (i, measure) in Measure::ALL.into_iter().enumerate() {
+        assert_eq!(measure as usize, i);
+        if let Some(needed) = measure.needs() {
+            assert!((needed as usize) < i, "{measure:?}");
+        }
+    }
 }

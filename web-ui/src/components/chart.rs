@@ -283,13 +283,14 @@ fn stacked_columns(data: &ChartData, stacked: bool) -> Array {
         }
         return columns;
     }
-    let mut sums = vec![None::<f64>; data.x.len()];
+    let mut sums = vec![0.0; data.x.len()];
     let mut layers = Vec::with_capacity(data.lines.len());
     for line in &data.lines {
-        for (sum, value) in sums.iter_mut().zip(line) {
-            *sum = value.map(|v| sum.unwrap_or(0.0) + v);
-        }
-        layers.push(sums.iter().map(|v| js(*v)).collect::<Array>());
+        let layer = sums.iter_mut().zip(line).map(|(sum, value)| {
+            *sum += value.unwrap_or(0.0);
+            js(value.map(|_| *sum))
+        });
+        layers.push(layer.collect::<Array>());
     }
     for layer in layers.into_iter().rev() {
         columns.push(&layer);
@@ -379,7 +380,7 @@ fn options(
         ("height", HEIGHT.into()),
         (
             "padding",
-            Array::of4(&8.into(), &20.into(), &0.into(), &0.into()).into(),
+            Array::of4(&8.into(), &28.into(), &0.into(), &0.into()).into(),
         ),
         ("legend", object(&[("show", false.into())])),
         (

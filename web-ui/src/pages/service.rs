@@ -2,17 +2,23 @@
 
 use leptos::prelude::*;
 use leptos_router::hooks::use_params_map;
-use modeltap_api_types::Service;
+use modeltap_api_types::{Requests, Service};
 
 use crate::accounting::is_unseen;
 use crate::browser;
+use crate::client::poll;
 use crate::components::figures::{HealthMark, Kpi};
 use crate::components::range::{RangeControl, RangePicker, range_control};
 use crate::format::{self, Quantity};
 use crate::pages::service_accounts::{AccountsPanels, UnseenBanner};
-use crate::pages::service_charts::{Charts, HistoryError, history};
-use crate::pages::service_tables::{RequestsPanel, RoutesPanel, TotalsPanel};
-use crate::series::Frame;
+use crate::pages::service_charts::Charts;
+use crate::pages::service_history::{HistoryError, history};
+use crate::pages::service_streams::{InferencePanel, SessionsPanel, StreamsPanel};
+use crate::pages::service_tables::{
+    PERIOD, RequestsPanel, RoutesPanel, TotalsPanel, requests_path,
+};
+use crate::pages::service_time::TimePanels;
+use crate::series::{Frame, Measure};
 use crate::state::Store;
 
 /// The page of the service in the address.
@@ -20,7 +26,7 @@ use crate::state::Store;
 pub fn ServicePage() -> impl IntoView {
     let params = use_params_map();
     let name = Memo::new(move |_| params.with(|p| p.get("name").unwrap_or_default()));
-    move || view! { <ServiceView name=name.get()/> }
+    (move || view! { <ServiceView name=name.get()/> }).into_any()
 }
 
 #[component]
@@ -56,25 +62,41 @@ fn ServiceView(name: String) -> impl IntoView {
             .with(|h| h.as_ref().is_none_or(|h| h.n_requests > 0));
         store.is_loaded() && !is_known.get() && !in_history
     });
-    let title = name.clone();
-    let (routes_of, totals_of, requests_of) = (name.clone(), name.clone(), name.clone());
-    view! {
-        <Show
-            when=move || !unknown.get()
-            fallback=move || {
-                view! { <Unknown name=title.clone()/> }
-            }
-        >
-            <Title name=name.clone() service control/>
-            <HistoryError error=history.error/>
-            <UnseenBanner service/>
-            <Figures service/>
-            <Charts frame history control/>
-            <RoutesPanel service=routes_of.clone() is_known is_live/>
-            <RequestsPanel service=requests_of.clone() is_live/>
-            <AccountsPanels service/>
-            <TotalsPanel service=totals_of.clone() is_known is_live/>
-        </Show>
+    let has_streams = Signal::from(Memo::new(move |before: Option<&bool>| {
+        before == Some(&true) || frame.with(|f| f.has(Measure::FirstChunkP95))
+    }));
+    let unseen = Signal::from(Memo::new(move |_| {
+        service.with(|s| s.as_ref().is_some_and(is_unseen))
+    }));
+    let requests = poll::<Requests>(
+        store,
+        requests_path(&name),
+        PERIOD,
+        Signal::stored(true),
+        is_live,
+    );
+    // Parts of one type: a tuple of thirteen is code of its own.
+    move || -> Vec<AnyView> {
+        let name = name.clone();
+        if unknown.get() {
+            return vec![view! { <Unknown name/> }.into_any()];
+        }
+        let service_name = name.clone();
+        vec![
+            view! { <Title name=name.clone() service control/> }.into_any(),
+            view! { <HistoryError error=history.error/> }.into_any(),
+            view! { <UnseenBanner service/> }.into_any(),
+            view! { <Figures service/> }.into_any(),
+            view! { <TimePanels service/> }.into_any(),
+            view! { <Charts frame history control has_streams is_unseen=unseen/> }.into_any(),
+            view! { <StreamsPanel service in_history=has_streams/> }.into_any(),
+            view! { <SessionsPanel service/> }.into_any(),
+            view! { <RoutesPanel service=service_name is_known is_live/> }.into_any(),
+            view! { <InferencePanel polled=requests/> }.into_any(),
+            view! { <RequestsPanel polled=requests/> }.into_any(),
+            view! { <AccountsPanels service/> }.into_any(),
+            view! { <TotalsPanel service=name is_known is_live/> }.into_any(),
+        ]
     }
 }
 

@@ -1,66 +1,69 @@
-//! The charts of a service, and the history they are drawn from.
-
-use std::time::Duration;
+//! The charts of a service.
 
 use leptos::prelude::*;
-use modeltap_api_types::QueryResult;
 
-use crate::browser;
-use crate::client::{FetchError, fetch};
 use crate::components::chart::{Chart, ChartData, ChartStyle, Line};
 use crate::components::range::RangeControl;
 use crate::format;
-use crate::series::{CLASSES, Frame, History, Range};
-use crate::state::{Connection, Store};
+use crate::pages::service_history::HistorySignals;
+use crate::series::{CLASSES, Frame, Measure, Range};
+use crate::state::Store;
+use crate::time_parts::Part;
 
 /// Status classes in the order they are stacked, the lowest first; the number
 /// is the place in `Second::by_status_class`.
 const STACK: [(usize, Line); CLASSES] = [
-    (
-        1,
-        Line {
-            name: "2xx",
-            token: "--c2",
-        },
-    ),
-    (
-        2,
-        Line {
-            name: "3xx",
-            token: "--c3",
-        },
-    ),
-    (
-        0,
-        Line {
-            name: "1xx",
-            token: "--c1",
-        },
-    ),
-    (
-        3,
-        Line {
-            name: "4xx",
-            token: "--c4",
-        },
-    ),
-    (
-        4,
-        Line {
-            name: "5xx",
-            token: "--c5",
-        },
-    ),
-    (
-        5,
-        Line {
-            name: "no status",
-            token: "--c6",
-        },
-    ),
+    (1, line("2xx", "--c2")),
+    (2, line("3xx", "--c3")),
+    (0, line("1xx", "--c1")),
+    (3, line("4xx", "--c4")),
+    (4, line("5xx", "--c5")),
+    (5, line("no status", "--c6")),
 ];
 
-/// Requests by status, durations and errors over time.
+/// Lines of times, and what they are called.
+const DURATIONS: [(Measure, Line); 3] = [
+    (Measure::P50, line("p50", "--p50")),
+    (Measure::P95, line("p95", "--p95")),
+    (Measure::P99, line("p99", "--p99")),
+];
+const LATENCIES: [(Measure, Line); 4] = [
+    (Measure::FeltP95, line("felt p95", "--felt")),
+    (Measure::P95, line("worked p95", "--p95")),
+    (Measure::FeltP50, line("felt p50", "--felt-p50")),
+    (Measure::P50, line("worked p50", "--p50")),
+];
+const STREAMS: [(Measure, Line); 2] = [
+    (Measure::FirstChunkP95, line("first chunk p95", "--p95")),
+    (Measure::ChunkIntervalP95, line("between chunks p95", "--d")),
+];
+/// The parts in the order in which they pass, the first one lowest.
+const PARTS: [(Measure, Part); 5] = [
+    (Measure::Queue, Part::Queue),
+    (Measure::Read, Part::Read),
+    (Measure::App, Part::App),
+    (Measure::Stream, Part::Stream),
+    (Measure::Drain, Part::Drain),
+];
+
+const fn line(name: &'static str, token: &'static str) -> Line {
+    Line { name, token }
+}
+
+/// How times are drawn.
+fn times_style(lines: Vec<Line>, stacked: bool) -> ChartStyle {
+    ChartStyle {
+        lines,
+        stacked,
+        value: |v| format::duration(Some(v)).text(),
+        tick: format::axis_duration,
+        least_top: 0.001,
+        most_top: f64::INFINITY,
+    }
+}
+
+/// Requests by status, durations, errors, where the time went and what clients
+/// felt over time; streams where there are any.
 #[component]
 pub fn Charts(
     /// What is drawn.
@@ -69,6 +72,10 @@ pub fn Charts(
     history: HistorySignals,
     /// Its range.
     control: RangeControl,
+    /// Whether any stream is in sight.
+    has_streams: Signal<bool>,
+    /// Whether requests may be missing although nothing is seen of them.
+    is_unseen: Signal<bool>,
 ) -> impl IntoView {
     let store = expect_context::<Store>();
     let range = control.range;
@@ -93,7 +100,11 @@ pub fn Charts(
                 "Loading…"
             })
         } else {
-            Some("No requests in this range")
+            Some(if is_unseen.get() {
+                "Its bytes move unseen"
+            } else {
+                "No requests in this range"
+            })
         }
     });
     // Which classes there are changes rarely; a chart is made anew for it.
@@ -123,41 +134,36 @@ pub fn Charts(
                 lines: STACK
                     .iter()
                     .filter(|(class, _)| shown.contains(class))
-                    .map(|(class, _)| f.rates[*class].clone())
+                    .map(|(class, _)| {
+                        if is_unseen.get() {
+                            vec![None; f.x.len()]
+                        } else {
+                            f.rates[*class].clone()
+                        }
+                    })
                     .collect(),
                 bounds: bounds(),
             })
         });
         view! { <Chart title="Requests by status" unit="requests/s" style data empty on_zoom/> }
     };
-    let latency = ChartStyle {
-        lines: vec![
-            Line {
-                name: "p50",
-                token: "--p50",
-            },
-            Line {
-                name: "p95",
-                token: "--p95",
-            },
-            Line {
-                name: "p99",
-                token: "--p99",
-            },
-        ],
-        stacked: false,
-        value: |v| format::duration(Some(v)).text(),
-        tick: format::axis_duration,
-        least_top: 0.001,
-        most_top: f64::INFINITY,
-    };
-    let latency_data = Signal::derive(move || {
-        frame.with(|f| ChartData {
-            x: f.x.clone(),
-            lines: f.percentiles.to_vec(),
-            bounds: bounds(),
+    let times = move |measures: Vec<Measure>| {
+        Signal::derive(move || {
+            frame.with(|f| ChartData {
+                x: f.x.clone(),
+                lines: measures.iter().map(|m| f.values(*m).to_vec()).collect(),
+                bounds: bounds(),
+            })
         })
-    });
+    };
+    let chart = move |title: &'static str, unit: &'static str, of: &[(Measure, Line)]| {
+        let style = times_style(of.iter().map(|(_, line)| *line).collect(), false);
+        let data = times(of.iter().map(|(measure, _)| *measure).collect());
+        view! { <Chart title unit style data empty on_zoom/> }
+    };
+    let parts = PARTS.map(|(_, part)| line(part.name(), part.token()));
+    let parts_style = times_style(parts.to_vec(), true);
+    let parts_data = times(PARTS.map(|(measure, _)| measure).to_vec());
     let errors = ChartStyle {
         lines: vec![Line {
             name: "errors",
@@ -179,7 +185,7 @@ pub fn Charts(
     view! {
         <section class="charts" aria-label="Charts">
             {by_status}
-            <Chart title="Duration" unit="of requests" style=latency data=latency_data empty on_zoom/>
+            {chart("Duration", "of requests", &DURATIONS)}
             <Chart
                 title="Error rate"
                 unit="% of requests"
@@ -188,6 +194,16 @@ pub fn Charts(
                 empty
                 on_zoom
             />
+            <Chart
+                title="Where the time went"
+                unit="mean of a request"
+                style=parts_style
+                data=parts_data
+                empty
+                on_zoom
+            />
+            {chart("Felt by clients, worked by the server", "", &LATENCIES)}
+            {move || has_streams.get().then(|| chart("Streams", "of chunks", &STREAMS))}
         </section>
         <Incomplete history/>
     }
@@ -214,118 +230,4 @@ fn Incomplete(history: HistorySignals) -> impl IntoView {
             }
         })
     }
-}
-
-/// Says why there is no history.
-#[component]
-pub fn HistoryError(
-    /// Why.
-    error: RwSignal<Option<FetchError>>,
-) -> impl IntoView {
-    let store = expect_context::<Store>();
-    move || {
-        // Without the daemon there is a banner already.
-        let error = error
-            .get()
-            .filter(|_| store.connection.get() == Connection::Open);
-        error.map(|error| {
-            view! {
-                <div class="panel banner warn" role="alert" data-testid="history-error">
-                    <span class="mark-shape" aria-hidden="true"></span>
-                    <p><b>"History could not be read. "</b>{error.to_string()}"."</p>
-                </div>
-            }
-        })
-    }
-}
-
-/// History and the reason why there is none.
-#[derive(Clone, Copy)]
-pub struct HistorySignals {
-    /// History, once it was read.
-    pub joined: RwSignal<Option<History>>,
-    /// Why the newest attempt failed.
-    pub error: RwSignal<Option<FetchError>>,
-}
-
-/// Asks for history when the range changes, and again whenever a step of it
-/// has passed while live.
-#[must_use]
-pub fn history(store: Store, service: String, range: Memo<Range>) -> HistorySignals {
-    let signals = HistorySignals {
-        joined: RwSignal::new(None),
-        error: RwSignal::new(None),
-    };
-    let newest = StoredValue::new(0u32);
-    let asked_ms = StoredValue::new(f64::NEG_INFINITY);
-    let ask = move || {
-        let range = range.get_untracked();
-        let turn = newest.get_value() + 1;
-        newest.set_value(turn);
-        asked_ms.set_value(browser::now_ms());
-        let now_ms = store.daemon_now_ms(browser::now_ms());
-        let service = service.clone();
-        leptos::task::spawn_local(async move {
-            let answer = fetch_history(&service, range, now_ms).await;
-            // An answer to an earlier question must not replace a later one's.
-            if newest.try_get_value() != Some(turn) {
-                return;
-            }
-            match answer {
-                Ok(history) => {
-                    signals.joined.try_set(Some(history));
-                    signals.error.try_set(None);
-                }
-                Err(error) => {
-                    signals.error.try_set(Some(error));
-                }
-            }
-        });
-    };
-    let is_open = Memo::new(move |_| store.connection.get() == Connection::Open);
-    Effect::new({
-        let ask = ask.clone();
-        move |_| {
-            range.track();
-            // After a pause of the daemon the live seconds have a gap.
-            is_open.track();
-            ask();
-        }
-    });
-    browser::every(Duration::from_secs(1), move || {
-        let range = range.get_untracked();
-        let period_ms = f64::from(range.step_seconds().clamp(10, 60)) * 1e3;
-        let due = browser::now_ms() - asked_ms.get_value() >= period_ms;
-        if due && range.end_ms.is_none() && is_open.get_untracked() && !browser::is_hidden() {
-            ask();
-        }
-    });
-    signals
-}
-
-async fn fetch_history(service: &str, range: Range, now_ms: f64) -> Result<History, FetchError> {
-    let step = range.step_seconds();
-    let step_ms = f64::from(step) * 1e3;
-    let (from, to) = range.bounds(now_ms);
-    let from = (from / step_ms).floor() * step_ms;
-    let to = (to / step_ms).ceil() * step_ms;
-    let query = |what: &str| {
-        format!(
-            "/api/v1/query?service={}&from={from:.0}&to={to:.0}&step={step}s&{what}",
-            browser::escape(service)
-        )
-    };
-    let ask = async |what: &str| fetch::<QueryResult>(&query(what)).await;
-    // One after the other: a page must not take a daemon's threads at once.
-    let requests = ask("metric=requests&stat=count&by=status_class").await?;
-    let errors = ask("metric=errors&stat=count").await?;
-    let p50 = ask("metric=duration&stat=p50").await?;
-    let p95 = ask("metric=duration&stat=p95").await?;
-    let p99 = ask("metric=duration&stat=p99").await?;
-    Ok(History::new(
-        requests,
-        errors,
-        [p50, p95, p99],
-        now_ms.min(to),
-    ))
 }

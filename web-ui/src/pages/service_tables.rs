@@ -19,7 +19,8 @@ use crate::state::Store;
 const N_REQUESTS: usize = 200;
 /// Requests shown before one asks for more.
 const N_SHOWN: usize = 12;
-const PERIOD: Duration = Duration::from_secs(2);
+/// How often tables are read anew.
+pub const PERIOD: Duration = Duration::from_secs(2);
 
 fn trouble<T: Send + Sync + 'static>(polled: Polled<T>) -> impl IntoView {
     move || {
@@ -151,20 +152,21 @@ impl Pick {
     }
 }
 
+/// Where the requests of a service are asked for.
+#[must_use]
+pub fn requests_path(service: &str) -> String {
+    format!(
+        "/api/v1/requests?service={}&limit={N_REQUESTS}",
+        browser::escape(service)
+    )
+}
+
 /// Single requests: the newest, the slowest, the failed.
 #[component]
 pub fn RequestsPanel(
-    /// The service.
-    service: String,
-    /// Whether the page follows the clock.
-    is_live: Signal<bool>,
+    /// The requests.
+    polled: Polled<Requests>,
 ) -> impl IntoView {
-    let store = expect_context::<Store>();
-    let path = format!(
-        "/api/v1/requests?service={}&limit={N_REQUESTS}",
-        browser::escape(&service)
-    );
-    let polled = poll::<Requests>(store, path, PERIOD, Signal::stored(true), is_live);
     let pick = RwSignal::new(Pick::Recent);
     let all = RwSignal::new(false);
     let n_looked_at = move || {
