@@ -218,6 +218,18 @@ pub fn outcome(outcome: &str) -> String {
     outcome.replace('_', " ")
 }
 
+/// An address and a port; one of IPv6 stands in brackets.
+#[must_use]
+pub fn address(address: &str, port: u16) -> String {
+    if address.is_empty() {
+        UNKNOWN.to_owned()
+    } else if address.contains(':') {
+        format!("[{address}]:{port}")
+    } else {
+        format!("{address}:{port}")
+    }
+}
+
 /// The last part of an image's name: `ghcr.io/org/tei:1.7` is `org/tei:1.7`,
 /// and a digest is cut.
 #[must_use]
@@ -345,6 +357,13 @@ mod tests {
         assert_eq!(axis_duration(0.05, 0.05), "50\u{a0}ms");
         assert_eq!(axis_duration(1.5, 0.5), "1.5\u{a0}s");
         assert_eq!(axis_duration(0.0005, 0.0005), "500\u{a0}µs");
+    }
+
+    #[test]
+    fn addresses_of_ipv6_stand_in_brackets_and_none_is_a_dash() {
+        assert_eq!(address("10.0.0.1", 80), "10.0.0.1:80");
+        assert_eq!(address("fe80::1", 80), "[fe80::1]:80");
+        assert_eq!(address("", 0), UNKNOWN);
     }
 
     #[test]

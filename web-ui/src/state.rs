@@ -382,50 +382,6 @@ impl CaptureSummary {
     }
 }
 
-/// Where a request's time went, as shares of `queue` plus its duration.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct TimeShares {
-    /// Accepted, not yet read.
-    pub queue: f64,
-    /// Being read, or between two phases.
-    pub read: f64,
-    /// Read, first byte of the response not yet written.
-    pub app: f64,
-    /// The response's body being written.
-    pub stream: f64,
-    /// Not known where.
-    pub unknown: f64,
-}
-
-impl TimeShares {
-    /// Splits a request's time.
-    #[must_use]
-    pub fn new(request: &Request) -> Self {
-        let known = |t: Option<f64>| t.filter(|t| t.is_finite() && *t > 0.0).unwrap_or(0.0);
-        let duration = known(Some(request.duration));
-        let queue = known(request.queue);
-        let app = known(request.ttfb).min(duration);
-        let stream = known(request.stream).min(duration - app);
-        let total = queue + duration;
-        if total <= 0.0 {
-            return Self::default();
-        }
-        let rest = duration - app - stream;
-        let (read, unknown) = if request.ttfb.is_some() {
-            (rest, 0.0)
-        } else {
-            (0.0, rest)
-        };
-        Self {
-            queue: queue / total,
-            read: read / total,
-            app: app / total,
-            stream: stream / total,
-            unknown: unknown / total,
-        }
-    }
-}
-
 #[cfg(test)]
 #[path = "state_tests.rs"]
 mod tests;

@@ -315,39 +315,3 @@ fn capture_is_whole_until_something_was_missed() {
     };
     assert_eq!(CaptureSummary::new(&absurd).events_kept, 0);
 }
-
-#[test]
-fn time_shares_add_up_and_admit_what_is_not_known() {
-    let mut r = request(0, 0.9);
-    r.queue = Some(0.1);
-    assert_eq!(
-        TimeShares::new(&r),
-        TimeShares {
-            queue: 0.1,
-            unknown: 0.9,
-            ..Default::default()
-        }
-    );
-    r.ttfb = Some(0.5);
-    r.stream = Some(0.3);
-    let shares = TimeShares::new(&r);
-    let expected = [0.1, 0.1, 0.5, 0.3, 0.0];
-    let actual = [
-        shares.queue,
-        shares.read,
-        shares.app,
-        shares.stream,
-        shares.unknown,
-    ];
-    for (a, e) in actual.into_iter().zip(expected) {
-        assert!((a - e).abs() < 1e-9, "{shares:?}");
-    }
-    r.ttfb = Some(f64::INFINITY);
-    r.stream = Some(5.0);
-    let shares = TimeShares::new(&r);
-    assert!(shares.stream <= 0.9 + 1e-9 && shares.app == 0.0);
-    assert_eq!(
-        TimeShares::new(&request(0, f64::NAN)),
-        TimeShares::default()
-    );
-}

@@ -1,7 +1,7 @@
 //! Where the time of requests went, and what they waited before anybody but
 //! the kernel knew of them. Pure.
 
-use modeltap_api_types::{TimeParts, WindowFigures};
+use modeltap_api_types::{Request, TimeParts, WindowFigures};
 
 use crate::format;
 
@@ -117,6 +117,33 @@ impl Split {
         }
     }
 
+    /// One request's parts, cut so that between queue and drain they make up
+    /// its duration: those of a request that was answered before it was read
+    /// overlap.
+    #[must_use]
+    pub fn of_request(request: &Request) -> Self {
+        let known = |t: Option<f64>| t.filter(|t| t.is_finite() && *t >= 0.0);
+        let duration = known(Some(request.duration)).unwrap_or(0.0);
+        let app = known(request.app)
+            .or(known(request.ttfb))
+            .map(|t| t.min(duration));
+        let left = duration - app.unwrap_or(0.0);
+        let stream = known(request.stream).map(|t| t.min(left));
+        let left = left - stream.unwrap_or(0.0);
+        // Without a work's end nobody knows how much of the rest was reading.
+        let read = app.map(|_| left);
+        Self {
+            parts: [
+                known(request.queue),
+                read,
+                app,
+                stream,
+                known(request.drain),
+            ],
+            unknown: if read.is_some() { 0.0 } else { left },
+        }
+    }
+
     /// All of it, in seconds.
     #[must_use]
     pub fn total(&self) -> f64 {
@@ -167,6 +194,16 @@ impl Split {
         });
         known.collect::<Vec<_>>().join(", ")
     }
+}
+
+/// Whether a request was answered before it was read: the parts of its time
+/// then overlap.
+#[must_use]
+pub fn overlaps(request: &Request) -> bool {
+    let sum = request.read.unwrap_or(0.0) + request.app.unwrap_or(0.0);
+    let sum = sum + request.stream.unwrap_or(0.0);
+    // Seconds come as decimal fractions of nanoseconds.
+    sum > request.duration + 1e-6
 }
 
 /// Clients feel this much more than the server works before it is said.

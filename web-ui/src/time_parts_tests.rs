@@ -1,5 +1,12 @@
 use super::*;
 
+fn request(duration: f64) -> Request {
+    Request {
+        duration,
+        ..Request::default()
+    }
+}
+
 fn window(felt_p95: Option<f64>, p95: Option<f64>) -> WindowFigures {
     WindowFigures {
         n_requests: 10,
@@ -35,6 +42,62 @@ fn nothing_has_no_shares() {
     assert_eq!(split.share(Part::App), None);
     assert!(split.segments().is_empty());
     assert_eq!(split.text(), "");
+}
+
+#[test]
+fn parts_of_a_request_make_up_its_duration() {
+    let whole = Request {
+        queue: Some(0.5),
+        read: Some(0.1),
+        app: Some(0.2),
+        stream: Some(0.7),
+        drain: Some(0.25),
+        ..request(1.0)
+    };
+    let split = Split::of_request(&whole);
+    let expected = [0.5, 0.1, 0.2, 0.7, 0.25];
+    for (part, expected) in split.parts.iter().zip(expected) {
+        assert!((part.unwrap() - expected).abs() < 1e-9, "{split:?}");
+    }
+    assert!((split.total() - 1.75).abs() < 1e-9);
+    assert!(!overlaps(&whole));
+    assert_eq!(
+        Split::of_request(&Request {
+            read: None,
+            app: None,
+            ttfb: Some(0.2),
+            ..whole
+        })
+        .parts,
+        split.parts
+    );
+}
+
+#[test]
+fn request_answered_before_it_was_read_is_cut_to_its_duration() {
+    let early = Request {
+        read: Some(0.9),
+        app: Some(0.0),
+        stream: Some(0.95),
+        ..request(1.0)
+    };
+    assert!(overlaps(&early));
+    let split = Split::of_request(&early);
+    assert!((split.total() - 1.0).abs() < 1e-9);
+    assert_eq!(split.seconds(Part::Stream), Some(0.95));
+}
+
+#[test]
+fn request_of_which_nothing_is_known_is_unknown_not_read() {
+    let split = Split::of_request(&request(1.0));
+    assert_eq!(split.parts, [None; N_PARTS]);
+    assert_eq!(split.segments(), [(1.0, "--faint")]);
+    let nonsense = Request {
+        ttfb: Some(f64::NAN),
+        queue: Some(-1.0),
+        ..request(f64::INFINITY)
+    };
+    assert!(Split::of_request(&nonsense).segments().is_empty());
 }
 
 #[test]

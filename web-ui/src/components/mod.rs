@@ -8,5 +8,6 @@ pub mod figures;
 pub mod header;
 pub mod parts;
 pub mod range;
+pub mod request_detail;
 pub mod request_row;
 pub mod sparkline;

@@ -4,9 +4,10 @@ use leptos::prelude::*;
 use modeltap_api_types::Request;
 
 use crate::browser;
+use crate::components::bar::{segments_picture, swatch};
 use crate::components::figures::{outcome_class, quantity, status_class, status_text};
 use crate::format;
-use crate::state::TimeShares;
+use crate::time_parts::{Part, Split};
 
 /// Names a request: its connection and its place on it.
 #[must_use]
@@ -21,18 +22,10 @@ pub fn request_key(request: &Request) -> (String, u64, u64) {
 /// The colours of the time bar.
 #[component]
 pub fn TimeLegend() -> impl IntoView {
-    let phases = [
-        ("queue", "--q"),
-        ("read", "--r"),
-        ("app", "--a"),
-        ("stream", "--st"),
-    ];
-    let keys = phases.map(|(name, token)| {
+    let keys = Part::ALL.map(|part| {
+        let title = format!("{}. {}", part.words(), part.definition());
         view! {
-            <span class="key">
-                <i style:background=format!("var({token})")></i>
-                <span>{name}</span>
-            </span>
+            <span class="key" title=title>{swatch(part.token())}<span>{part.name()}</span></span>
         }
     });
     view! { <span class="legend">{keys.into_iter().collect_view()}</span> }
@@ -62,9 +55,16 @@ pub fn request_head(shows_service: bool) -> impl IntoView {
 }
 
 /// A row: when, what, how it ended, how long it took and where the time went.
-pub fn request_row(request: Request, shows_service: bool) -> impl IntoView {
+/// Its button puts the request into `opened`.
+pub fn request_row(
+    request: Request,
+    shows_service: bool,
+    opened: RwSignal<Option<Request>>,
+) -> impl IntoView {
+    let started = browser::time_of_day_ms(request.started_unix_ms as f64);
     let took = format::duration(Some(request.duration));
     let bar = time_bar(&request);
+    let whole = request.clone();
     let service = shows_service.then(|| {
         let href = browser::service_href(&request.service);
         view! {
@@ -78,16 +78,6 @@ pub fn request_row(request: Request, shows_service: bool) -> impl IntoView {
             {request.completeness.clone()}
         </span> }
     });
-    let peer = format!(
-        "{}:{} to {}:{}, request {} of its connection; {} read, {} written",
-        request.peer_address,
-        request.peer_port,
-        request.container,
-        request.local_port,
-        request.sequence + 1,
-        format::bytes(request.request_body_bytes).text(),
-        format::bytes(request.response_body_bytes).text(),
-    );
     view! {
         <tr
             role="row"
@@ -95,10 +85,17 @@ pub fn request_row(request: Request, shows_service: bool) -> impl IntoView {
             data-route=request.route.clone()
             data-status=request.status.map(|s| s.to_string()).unwrap_or_default()
             data-outcome=request.outcome.clone()
-            title=peer
         >
             <td role="cell" data-label="Started" class="when">
-                {browser::time_of_day_ms(request.started_unix_ms as f64)}
+                <button
+                    class="row-link"
+                    aria-haspopup="dialog"
+                    aria-label=format!("Details of the request of {started}")
+                    data-testid="request-open"
+                    on:click=move |_| opened.set(Some(whole.clone()))
+                >
+                    {started.clone()}
+                </button>
             </td>
             {service}
             <td role="cell" data-label="Route" class="route">
@@ -131,40 +128,19 @@ pub fn request_row(request: Request, shows_service: bool) -> impl IntoView {
 
 /// Where a request's time went, as one bar.
 fn time_bar(request: &Request) -> impl IntoView + use<> {
-    let shares = TimeShares::new(request);
-    let text = |name: &str, seconds: Option<f64>| {
-        seconds.map(|s| format!("{name} {}", format::duration(Some(s)).text()))
+    let split = Split::of_request(request);
+    let took = format::duration(Some(request.duration)).text();
+    let label = match split.text() {
+        parts if parts.is_empty() => format!("took {took}"),
+        parts => format!("{parts}; took {took}"),
     };
-    let known = [
-        text("queue", request.queue),
-        text("app", request.ttfb),
-        text("stream", request.stream),
-        text("in all", Some(request.duration)),
-    ];
-    let label = known.into_iter().flatten().collect::<Vec<_>>().join(", ");
-    let parts = [
-        (shares.queue, "--q"),
-        (shares.read, "--r"),
-        (shares.app, "--a"),
-        (shares.stream, "--st"),
-        (shares.unknown, "--faint"),
-    ];
-    let mut at = 0.0;
-    let mut stops = Vec::new();
-    for (share, token) in parts.into_iter().filter(|(share, _)| *share > 0.0) {
-        let end = at + share * 100.0;
-        stops.push(format!("var({token}) {at:.2}% {end:.2}%"));
-        at = end;
-    }
-    // One element with hard stops: hundreds of rows come in at once.
-    let background = format!("linear-gradient(to right, {})", stops.join(", "));
     view! {
         <span
             class="time-bar"
             role="img"
             aria-label=label.clone()
             title=label
-            style:background=background
+            style:background-image=segments_picture(&split.segments())
         ></span>
     }
 }

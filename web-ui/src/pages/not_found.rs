@@ -11,4 +11,5 @@ pub fn NotFound() -> impl IntoView {
             <p><a class="link" href="/">"Back to the overview"</a></p>
         </section>
     }
+    .into_any()
 }

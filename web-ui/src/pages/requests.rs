@@ -9,6 +9,7 @@ use modeltap_api_types::{LiveCommand, Request, Requests};
 
 use crate::browser;
 use crate::client::{FetchError, fetch};
+use crate::components::request_detail::RequestDetail;
 use crate::components::request_row::{TimeLegend, request_head, request_key, request_row};
 use crate::format;
 use crate::state::{Connection, MAX_REQUESTS, Store};
@@ -78,6 +79,7 @@ pub fn RequestsPage() -> impl IntoView {
         navigate(&format!("/requests{}", filter.query()), options);
     });
     let paused = RwSignal::new(false);
+    let opened = RwSignal::new(None);
     let (rows, error) = tail(store, filter, paused);
 
     let shown = Memo::new(move |_| {
@@ -130,7 +132,7 @@ pub fn RequestsPage() -> impl IntoView {
                 {request_head(true)}
                 <tbody role="rowgroup">
                     <For each=move || shown.get() key=request_key let(request)>
-                        {request_row(request, true)}
+                        {request_row(request, true, opened)}
                     </For>
                 </tbody>
             </table>
@@ -138,7 +140,9 @@ pub fn RequestsPage() -> impl IntoView {
                 <p class="none">{none}</p>
             </Show>
         </section>
+        <RequestDetail opened/>
     }
+    .into_any()
 }
 
 /// The newest requests: those before the page was opened, then what comes in.

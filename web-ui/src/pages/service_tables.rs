@@ -11,6 +11,7 @@ use crate::client::{Polled, poll};
 use crate::components::figures::{
     quantity, route_name, share_bar, status_class, status_counts, status_text,
 };
+use crate::components::request_detail::RequestDetail;
 use crate::components::request_row::{TimeLegend, request_head, request_key, request_row};
 use crate::format;
 use crate::state::Store;
@@ -167,6 +168,7 @@ pub fn RequestsPanel(
     /// The requests.
     polled: Polled<Requests>,
 ) -> impl IntoView {
+    let opened = RwSignal::new(None);
     let pick = RwSignal::new(Pick::Recent);
     let all = RwSignal::new(false);
     let n_looked_at = move || {
@@ -224,7 +226,7 @@ pub fn RequestsPanel(
                 {request_head(false)}
                 <tbody role="rowgroup">
                     <For each=shown key=request_key let(request)>
-                        {request_row(request, false)}
+                        {request_row(request, false, opened)}
                     </For>
                 </tbody>
             </table>
@@ -237,6 +239,7 @@ pub fn RequestsPanel(
                 </button>
             </Show>
             {trouble(polled)}
+            <RequestDetail opened/>
         </section>
     }
 }
