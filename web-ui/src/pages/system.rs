@@ -104,32 +104,39 @@ fn probes(status: &Status) -> impl IntoView + use<> {
     } else {
         state("warn", "Not attached")
     };
-    facts(
-        "Probes",
-        vec![
-            ("State", attached),
-            (
-                "Programs",
-                text(format::count(status.probes.n_programs.into())),
-            ),
-            (
-                "Connections open",
-                text(format::count(status.probes.n_connections)),
-            ),
-            (
-                "Connections untracked",
-                text(format::count(status.capture.connections_untracked)),
-            ),
-            (
-                "Requests seen whole",
-                text(format::count(status.capture.requests_complete)),
-            ),
-            (
-                "Requests incomplete",
-                text(format::count(status.capture.requests_incomplete)),
-            ),
-        ],
-    )
+    let mut list = vec![
+        ("State", attached),
+        (
+            "Programs",
+            text(format::count(status.probes.n_programs.into())),
+        ),
+        (
+            "Connections open",
+            text(format::count(status.probes.n_connections)),
+        ),
+        (
+            "Connections untracked",
+            text(format::count(status.capture.connections_untracked)),
+        ),
+        (
+            "Requests seen whole",
+            text(format::count(status.capture.requests_complete)),
+        ),
+        (
+            "Requests incomplete",
+            text(format::count(status.capture.requests_incomplete)),
+        ),
+    ];
+    // Each in words that a newcomer knows, with what the kernel lacks.
+    list.extend(status.probes.untold.iter().map(|untold| {
+        let what = match untold.what.as_str() {
+            "arrival" => "Arrival of requests",
+            "drain" => "Slow clients",
+            _ => "io_uring",
+        };
+        (what, text(format!("not told: {}", untold.because)))
+    }));
+    facts("Probes", list)
 }
 
 fn docker(status: &Status) -> impl IntoView + use<> {
