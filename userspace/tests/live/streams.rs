@@ -160,3 +160,74 @@ fn client_that_leaves_a_blocking_server_is_told_apart_from_an_answer() {
     }
     watch.daemon.stop();
 }
+
+/// Most that a median of the chunks' times may differ from the client's.
+const CHUNK_TOLERANCE: f64 = 0.001;
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+#[test]
+fn content_chunks_are_told_when_the_client_had_them() {
+    let Some(_ground) = ground::take("chunks") else {
+        return;
+    };
+    let image = images::demo();
+    let spec = Spec::new(&image, "/chat --port 8080 --first-ms 60 --interval-ms 8");
+    let container = Container::start("chunks", &spec).listening(8080);
+    let watch = watch();
+    watch.daemon.await_service(container.name());
+    let body = "{\"stream\": true, \"messages\": [{\"role\": \"user\", \"content\": \"hi\"}]}";
+    let request = Request::post("/v1/chat/completions", body);
+    let target = Target::inside(&container, 8080);
+    let mut connection = target.connect();
+    let (mut first, mut intervals, mut n_chunks) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..12 {
+        let sent_ns = connection.send(&request).unwrap();
+        let response = connection.receive().unwrap();
+        // The role before them and the reason of the end and `[DONE]` behind
+        // them carry no content.
+        let content = &response.chunks_ns[1..response.chunks_ns.len() - 2];
+        let seconds = |from: u64, to: u64| (to - from) as f64 / 1e9;
+        first.push(seconds(sent_ns, content[0]));
+        intervals.extend(content.windows(2).map(|pair| seconds(pair[0], pair[1])));
+        n_chunks.push(content.len() as u64);
+    }
+    watch.daemon.await_requests(container.name(), 12);
+    let mut records = watch.daemon.requests(container.name());
+    records.reverse();
+    let told: Vec<_> = records
+        .iter()
+        .map(|record| record.n_chunks.unwrap())
+        .collect();
+    assert_eq!(told, n_chunks);
+    let told = median(
+        records
+            .iter()
+            .map(|record| record.first_chunk.unwrap())
+            .collect(),
+    );
+    let truth = median(first);
+    println!("first content chunk: client {truth:.6}, told {told:.6}");
+    assert!((told - truth).abs() < CHUNK_TOLERANCE, "{told}: {truth}");
+    // Of all intervals, which the daemon merges as history does.
+    let told = median(
+        records
+            .iter()
+            .map(|record| record.chunk_interval.as_ref().unwrap().p50)
+            .collect(),
+    );
+    let truth = median(intervals);
+    println!("chunk interval: client {truth:.6}, told {told:.6}");
+    assert!((told - truth).abs() < CHUNK_TOLERANCE, "{told}: {truth}");
+    for record in &records {
+        assert_eq!(record.operation.as_deref(), Some("chat"), "{record:?}");
+        assert_eq!(record.n_stalls, Some(0), "{record:?}");
+        assert!(record.felt.unwrap() >= record.duration, "{record:?}");
+        // Nothing of a body is read without leave.
+        assert_eq!((&record.model, record.output_tokens), (&None, None));
+    }
+    watch.daemon.stop();
+}
