@@ -244,7 +244,8 @@ impl Connection {
             self.tell(exchange, Outcome::Lost, finished, shared);
             return;
         }
-        if exchange.tentative && outcome == Outcome::Complete {
+        exchange.answered_early = self.reading == Some(exchange.sequence);
+        if (exchange.tentative || exchange.answered_early) && outcome == Outcome::Complete {
             if self.unconfirmed.len() >= MAX_UNCONFIRMED {
                 self.refute_pairing(shared);
             }
@@ -297,7 +298,13 @@ impl Connection {
                 self.tell(request, Outcome::Lost, finished, shared);
             }
             response.degrade(Completeness::Gap);
-            self.tell(response, Outcome::Lost, finished, shared);
+            // Of its own request only the rest of the body is missing.
+            let outcome = if response.answered_early {
+                Outcome::Complete
+            } else {
+                Outcome::Lost
+            };
+            self.tell(response, outcome, finished, shared);
         }
         let at = self.last_event;
         if let Some(front) = self.exchanges.front_mut()
@@ -320,12 +327,12 @@ impl Connection {
         }
     }
 
-    /// The proof did not come in time. A response found after a gap is taken
-    /// for its request's: nothing speaks against it. One without a request is
+    /// The proof did not come in time. A response found after a gap, or inside
+    /// a body, is taken for its request's: nothing speaks against it. One without a request is
     /// not taken for the server's own.
     fn expire_unconfirmed(&mut self, shared: &mut Shared) {
         while let Some((mut exchange, finished)) = self.unconfirmed.pop_front() {
-            let outcome = if exchange.tentative {
+            let outcome = if exchange.tentative || exchange.answered_early {
                 Outcome::Complete
             } else {
                 exchange.degrade(Completeness::Gap);

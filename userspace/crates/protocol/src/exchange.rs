@@ -31,6 +31,9 @@ pub(crate) struct Exchange {
     /// The response was found after a gap: it is this request's unless a later
     /// request was lost.
     pub(crate) tentative: bool,
+    /// It was answered before all of its request was read, or the rest of the
+    /// request was lost: the next read tells which.
+    pub(crate) answered_early: bool,
     pub(crate) status: Option<u16>,
     pub(crate) response_start: Option<MonotonicNs>,
     pub(crate) body_start: Option<MonotonicNs>,
@@ -65,6 +68,7 @@ impl Exchange {
             interim_seen: false,
             follows_missed: false,
             tentative: false,
+            answered_early: false,
             status: None,
             response_start: None,
             body_start: None,

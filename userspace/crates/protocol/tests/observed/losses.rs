@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use modeltap_core::record::Outcome;
+use modeltap_core::record::{Completeness, Outcome};
 use modeltap_core::time::MonotonicNs;
 use modeltap_protocol::Config;
 
-use crate::support::{Checked, Socket, check, line};
+use crate::support::{Checked, Socket, check, line, run};
 
 const GET_A: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
 const GET_B: &str = "GET /b HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -161,7 +161,10 @@ fn gap_that_swallows_the_end_of_a_request_leaves_its_answer() {
         .lost()
         .write(OK_2);
     s.read(GET_A).write(NOT_FOUND);
-    let (records, _) = check(&s, &["POST /p 200 3>2 complete", "GET /a 404 0>0 complete"]);
+    let (records, _) = check(
+        &s,
+        &["POST /p 200 3>2 complete gap", "GET /a 404 0>0 complete"],
+    );
     assert_eq!(records[0].timings.request_end, None);
     // A head's middle.
     let mut s = Socket::accepted();
@@ -222,7 +225,7 @@ fn pipelined_responses_are_not_guessed_at_after_a_loss() {
         .write(OK_2)
         .write(NOT_FOUND)
         .local_finished();
-    let (records, _) = crate::support::run(&s.events);
+    let (records, _) = run(&s.events);
     assert!(records.iter().all(|record| record.outcome == Outcome::Lost));
 }
 
@@ -377,7 +380,7 @@ fn head_whose_beginning_was_lost_is_not_taken_for_a_body_and_forgotten() {
         .read(&GET_B[9..])
         .write(NOT_FOUND)
         .local_finished();
-    let (records, _) = crate::support::run(&s.events);
+    let (records, _) = run(&s.events);
     assert!(
         records.iter().all(|record| record.outcome == Outcome::Lost),
         "{records:?}"
@@ -407,7 +410,7 @@ fn request_lost_among_pipelined_ones_does_not_shift_the_rest_for_ever() {
         s.read(GET_C).write(NOT_FOUND);
     }
     s.local_finished();
-    let (records, _) = crate::support::run(&s.events);
+    let (records, _) = run(&s.events);
     let last = records.iter().rfind(|record| record.path == "/c");
     assert_eq!(last.map(line).as_deref(), Some("GET /c 404 0>0 complete"));
     for record in records
@@ -419,4 +422,47 @@ fn request_lost_among_pipelined_ones_does_not_shift_the_rest_for_ever() {
             "{record:?}"
         );
     }
+}
+
+#[test]
+fn upload_whose_end_was_lost_is_marked_though_its_answer_was_seen() {
+    let mut s = Socket::accepted();
+    s.read("POST /u HTTP/1.1\r\nContent-Length: 30\r\n\r\n0123456789");
+    s.read("0123456789").lost();
+    s.read("0123456789").lost();
+    s.write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    // With the next request's head among what was lost.
+    s.read("GET /a HTTP/1.1\r\n\r\n").lost();
+    s.write("HTTP/1.1 204 No Content\r\n\r\n");
+    s.read("GET /b HTTP/1.1\r\n\r\n");
+    s.write("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+    let records = run(&s.events).0;
+    let upload = &records[0];
+    assert_eq!((upload.path.as_str(), upload.status), ("/u", Some(200)));
+    assert_eq!(upload.outcome, Outcome::Complete);
+    assert_eq!(upload.completeness, Completeness::Gap);
+    let last = records.last().unwrap();
+    assert_eq!(
+        (last.path.as_str(), last.status, last.completeness),
+        ("/b", Some(404), Completeness::Whole)
+    );
+}
+
+#[test]
+fn answer_inside_an_upload_that_goes_on_is_whole() {
+    let mut s = Socket::accepted();
+    s.read("POST /u HTTP/1.1\r\nContent-Length: 30\r\n\r\n0123456789");
+    s.write("HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n");
+    s.read("0123456789");
+    s.read("0123456789");
+    let records = run(&s.events).0;
+    assert_eq!(records.len(), 1);
+    assert_eq!(
+        (
+            records[0].status,
+            records[0].outcome,
+            records[0].completeness
+        ),
+        (Some(413), Outcome::Complete, Completeness::Whole)
+    );
 }
