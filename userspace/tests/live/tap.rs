@@ -1,12 +1,13 @@
 //! Probes of the test's own, to see what the kernel counts: loaded beside a
 //! daemon's or without one.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use modeltap_capture::control::{Control, KernelCounts};
+use modeltap_capture::control::{Control, KernelCounts, Network};
 use modeltap_capture::loader::{Config, Probes};
 use modeltap_capture::ring::{DrainCounts, drain};
 use modeltap_core::accounting::CgroupCounts;
@@ -46,6 +47,7 @@ impl Tap {
         let mut control = probes.take_control().expect("not taken yet");
         let cgroup = cgroup_of(container);
         control.watch(cgroup).expect("there is room for one cgroup");
+        control.set_networks(&BTreeMap::from([(network_of(container), Network::Own)]));
         Self {
             runtime,
             probes,
@@ -105,6 +107,15 @@ impl Tap {
     pub fn n_tracked(&self) -> usize {
         self.control.blocking_lock().n_tracked()
     }
+}
+
+/// The container's network namespace, by inode number.
+fn network_of(container: &Container) -> u32 {
+    let path = format!("/proc/{}/ns/net", container.pid());
+    let inode = fs::metadata(&path)
+        .unwrap_or_else(|error| panic!("look at {path:?}: {error}"))
+        .ino();
+    u32::try_from(inode).expect("namespaces have small numbers")
 }
 
 /// The container's directory in the v2 hierarchy.
