@@ -47,6 +47,14 @@ fn told(daemon: &Daemon) -> String {
             format!("duration={}ms", ms(request.duration)),
             format!("ttfb={}ms", optional(request.ttfb)),
             format!("stream={}ms", optional(request.stream)),
+            format!("queue={}ms", optional(request.queue)),
+            format!("first_chunk={}ms", optional(request.first_chunk)),
+            format!(
+                "chunks={}",
+                request
+                    .n_chunks
+                    .map_or_else(|| "-".to_owned(), |n| n.to_string())
+            ),
             format!("in={}B", request.request_body_bytes),
             format!("out={}B", request.response_body_bytes),
         ];
