@@ -212,7 +212,7 @@ pub enum Agreement {
     /// They are the same.
     #[default]
     Exact,
-    /// The probes are ahead by what is just under way.
+    /// They are apart by what is just under way.
     UnderWay,
     /// The probes count nothing.
     Unknown,
@@ -243,17 +243,19 @@ impl Agreement {
         if all().all(|n| n == 0) {
             return Self::Exact;
         }
-        if all().any(|n| n < 0) {
-            return Self::Over;
-        }
         let (lost, pending) = service.capture.map_or((0, 0), |c| {
             (
                 c.bytes_lost.saturating_add(c.bytes_dropped),
                 c.bytes_pending,
             )
         });
-        let is_active = all().all(|n| n.unsigned_abs() <= service.n_active);
-        if lost == 0 && (pending > 0 || is_active) {
+        // The two are read one after the other, while requests come and go.
+        let is_under_way = all().all(|n| n.unsigned_abs() <= service.n_active);
+        if lost == 0 && is_under_way {
+            Self::UnderWay
+        } else if all().any(|n| n < 0) {
+            Self::Over
+        } else if lost == 0 && pending > 0 {
             Self::UnderWay
         } else {
             Self::Missed
@@ -270,7 +272,7 @@ impl Agreement {
             ),
             Self::UnderWay => (
                 "idle",
-                "Nothing was lost: the kernel is ahead by what is under way just now.",
+                "Nothing was lost: the two are apart by what is under way just now.",
             ),
             Self::Unknown => (
                 "idle",

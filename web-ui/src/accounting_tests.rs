@@ -188,7 +188,8 @@ fn counts_agree_exactly_or_say_why_not() {
     check([9, 0, 0, 0, 0, 0], 2, whole, Agreement::Missed);
     check([1, 0, 0, 0, 0, 0], 2, lossy, Agreement::Missed);
     check([0, 0, 0, 0, 0, 1], 0, whole, Agreement::Missed);
-    check([1, 0, 0, 0, 0, -1], 9, whole, Agreement::Over);
+    check([1, 0, 0, 0, 0, -1], 9, whole, Agreement::UnderWay);
+    check([0, 0, 0, 0, 0, -10], 9, whole, Agreement::Over);
     assert_eq!(Agreement::of(&Service::default()), Agreement::Unknown);
     let unseen = Service {
         unseen_bytes: Some(1),

@@ -120,12 +120,12 @@ pub enum LoadError {
     #[error("the kernel refused the probes")]
     Load(#[from] aya::EbpfError),
     /// The kernel refused a program.
-    #[error("the kernel refused the probe {name}")]
+    #[error("the kernel refused the probe {name}: {reason}; please report its version")]
     Program {
         /// The program's name.
         name: &'static str,
-        /// What the kernel said.
-        source: ProgramError,
+        /// What the kernel said, in one line.
+        reason: String,
     },
     /// A map could not be used.
     #[error("cannot use the map {name}")]
@@ -181,18 +181,11 @@ impl Probes {
         forward_logs(&mut ebpf);
 
         for name in TRACEPOINTS {
-            attach_tracepoint(&mut ebpf, name)
-                .map_err(|source| LoadError::Program { name, source })?;
+            attach_tracepoint(&mut ebpf, name).map_err(refused(name))?;
         }
-        attach_socket_state(&mut ebpf).map_err(|source| LoadError::Program {
-            name: SOCKET_STATE,
-            source,
-        })?;
+        attach_socket_state(&mut ebpf).map_err(refused(SOCKET_STATE))?;
         let n_programs = u32::try_from(TRACEPOINTS.len() + 1).expect("a dozen programs");
-        load_sweep(&mut ebpf).map_err(|source| LoadError::Program {
-            name: SWEEP,
-            source,
-        })?;
+        load_sweep(&mut ebpf).map_err(refused(SWEEP))?;
         let n_programs = n_programs + found.attach(&mut ebpf);
         Ok(Self {
             ebpf,
@@ -229,11 +222,34 @@ impl Probes {
     /// # Errors
     /// They were taken before.
     pub fn take_control(&mut self) -> Result<Control, LoadError> {
-        let sweep = sweep(&self.ebpf).map_err(|source| LoadError::Program {
-            name: SWEEP,
-            source,
-        })?;
+        let sweep = sweep(&self.ebpf).map_err(refused(SWEEP))?;
         Control::new(|name| take(&mut self.ebpf, name), sweep)
+    }
+}
+
+fn refused(name: &'static str) -> impl FnOnce(ProgramError) -> LoadError {
+    move |error| LoadError::Program {
+        name,
+        reason: reason(&error),
+    }
+}
+
+/// The kernel's log of a refused program tells every step it looked at, up to
+/// a megabyte; its last line but for the statistics says what was wrong.
+fn reason(error: &ProgramError) -> String {
+    const STATISTICS: [&str; 3] = ["verification time", "stack depth", "processed "];
+    match error {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
+            let log = verifier_log.to_string();
+            let said = log.lines().rfind(|line| {
+                !line.trim().is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start))
+            });
+            format!("{io_error}: {}", said.unwrap_or("it does not say why"))
+        }
+        other => other.to_string(),
     }
 }
 
