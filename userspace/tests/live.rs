@@ -36,6 +36,8 @@ mod streams;
 mod tap;
 #[path = "live/verify.rs"]
 mod verify;
+#[path = "live/websocket.rs"]
+mod websocket;
 
 use std::fs::File;
 use std::io::BufReader;

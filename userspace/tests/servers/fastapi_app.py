@@ -2,7 +2,7 @@
 
 import asyncio
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, WebSocket
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
@@ -44,3 +44,11 @@ async def stream(n: int, ms: int):
             yield f"data: {i}\n\n"
 
     return StreamingResponse(chunks(), media_type="text/event-stream")
+
+
+@app.websocket("/echo")
+async def echo(socket: WebSocket):
+    await socket.accept()
+    async for text in socket.iter_text():
+        await socket.send_text(text)
+        await socket.send_text(text.upper())
