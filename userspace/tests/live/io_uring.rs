@@ -1,10 +1,16 @@
 //! Servers that move their bytes by io_uring: no system call shows them.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
 use modeltap_core::connection::{CaptureEvent, Direction, Origin};
+use modeltap_testbed::clock::await_some;
 use modeltap_testbed::docker::{Container, Spec};
-use modeltap_testbed::ground;
 use modeltap_testbed::images;
 use modeltap_testbed::load::{self, Planned, Target};
+use modeltap_testbed::{ground, namespace};
 
 use crate::{recorded, servers, watch};
 
@@ -126,4 +132,38 @@ fn connection_accepted_by_io_uring_has_its_origin_its_peer_and_its_arrivals() {
         }
     }
     assert_eq!(told, ports);
+}
+
+#[test]
+fn bytes_that_nothing_explains_are_told_as_unseen() {
+    let Some(_ground) = ground::take("uring-unseen") else {
+        return;
+    };
+    let image = images::uring();
+    let spec = Spec::new(&image, "/rings multishot 8000").more(images::URING_ALLOWED);
+    let container = Container::start("uring-unseen", &spec).listening(8000);
+    let connect = || TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], 8000)));
+    let mut stream = namespace::run(Some(container.pid()), connect).expect("it listens");
+    let request = b"GET /items/5 HTTP/1.1\r\nHost: h\r\n\r\n";
+    let mut ask = || {
+        stream.write_all(request).expect("it reads");
+        let mut answer = [0; 1_024];
+        let n = stream.read(&mut answer).expect("it answers");
+        assert!(answer[..n].starts_with(b"HTTP/1.1 200"), "{answer:?}");
+    };
+    // Its receive is armed before there is anyone to see it.
+    ask();
+    let watch = watch();
+    watch.daemon.await_service(container.name());
+    for _ in 0..3 {
+        ask();
+    }
+    // The read's own system call might come for a second.
+    thread::sleep(Duration::from_millis(1_100));
+    drop(stream);
+    let unseen = await_some("unseen bytes", Duration::from_secs(10), || {
+        watch.daemon.service(container.name())?.unseen_bytes
+    });
+    assert_eq!(unseen, 3 * request.len() as u64);
+    watch.daemon.stop();
 }
