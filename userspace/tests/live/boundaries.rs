@@ -209,6 +209,10 @@ fn container_on_the_hosts_network_is_watched_and_its_neighbours_are_not() {
     watch.daemon.await_requests(container.name(), rows.len());
     let service = watch.daemon.service(container.name()).unwrap();
     assert_eq!(truth::totals(&service), truth::sent(&rows));
+    // In a network that others use too, arrivals are told by the port.
+    for record in watch.daemon.requests(container.name()) {
+        assert!(record.felt.is_some(), "{record:?}");
+    }
     watch.daemon.stop();
 }
 
