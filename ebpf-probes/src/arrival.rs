@@ -141,7 +141,9 @@ pub fn state<'a>(socket: Socket) -> Option<&'a mut SocketState> {
     if let Some(state) = known(socket) {
         return Some(state);
     }
-    if socket.state() == tcp_state::LISTEN || !socket.is_tcp() {
+    // A socket that was shut down, and not closed, wakes its reader once more
+    // after its end: an entry made then would be the next connection's.
+    if matches!(socket.state(), tcp_state::LISTEN | tcp_state::CLOSE) || !socket.is_tcp() {
         return None;
     }
     // SAFETY: the daemon alone writes the value.
@@ -163,6 +165,14 @@ pub fn state_changed(socket: Socket, old: u8, new: u8) {
     match (old, new) {
         (tcp_state::SYN_RECV, tcp_state::ESTABLISHED) => {
             if let Some(state) = state(socket) {
+                // Whatever was noted of the memory's last connection.
+                state.head = 0;
+                state.tail = 0;
+                state.cgroup = 0;
+                state.arrived_ns = 0;
+                state.unexplained_read = 0;
+                state.unexplained_write = 0;
+                state.requests = [0; 2];
                 state.born_ns = emit::now();
             }
         }

@@ -130,7 +130,7 @@ pub fn join<'a>(rows: &'a [Row], records: &'a [Request]) -> Vec<(&'a Row, &'a Re
 }
 
 /// What is told otherwise than it was: the record lies inside its row, never
-/// begun before the request was sent, with the same status and method, and
+/// arrived or begun before the request was sent, with the same status and method, and
 /// ended no later than the client had its last byte, but for the lateness of a
 /// write's stamp.
 ///
@@ -161,6 +161,10 @@ pub fn check(row: &Row, record: &Request) -> Result<(), String> {
     fits(status_may_be, "status")?;
     let (start, end) = (record.started_monotonic_ns, record.ended_monotonic_ns);
     fits(row.sent_ns <= start, "began before it was sent")?;
+    if let Some(arrived) = record.arrived_monotonic_ns {
+        fits(row.sent_ns <= arrived, "arrived before it was sent")?;
+        fits(arrived <= start, "arrived after it was read")?;
+    }
     fits(start <= end, "ended before it began")?;
     let seconds = (end - start) as f64 / 1e9;
     let is_difference = (record.duration - seconds).abs() < 1e-6;
