@@ -62,8 +62,16 @@ pub struct ServiceAccounting {
 pub struct ServiceCapture {
     /// Events placed in the kernel's ring buffer; zero in a replay.
     pub events_submitted: u64,
-    /// Events for which it had no room.
+    /// Events that were not, for either cause: the ring had no room, or the
+    /// kernel's map of connections.
     pub events_lost: u64,
+    /// Of them: the map of connections had no room.
+    #[serde(default)]
+    pub events_lost_map_full: u64,
+    /// Events whose bytes in the server's memory could not be read; they are
+    /// told all the same, with nothing captured.
+    #[serde(default)]
+    pub user_reads_failed: u64,
     /// Bytes moved on watched connections.
     pub bytes_observed: u64,
     /// Bytes understood as part of a message.

@@ -324,6 +324,8 @@ fn capture(account: &CaptureAccount) -> wire::ServiceCapture {
     wire::ServiceCapture {
         events_submitted: account.events_submitted,
         events_lost: account.events_lost,
+        events_lost_map_full: account.events_lost_map_full,
+        user_reads_failed: account.user_reads_failed,
         bytes_observed: account.bytes_observed,
         bytes_parsed: account.bytes_parsed,
         bytes_skipped: account.bytes_skipped,

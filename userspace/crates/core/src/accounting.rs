@@ -101,8 +101,13 @@ pub struct ParserCounts {
 pub struct CaptureAccount {
     /// Events placed in the ring.
     pub events_submitted: u64,
-    /// Events for which the ring had no room.
+    /// Events that were not, for either cause: the ring had no room, or the
+    /// map of connections.
     pub events_lost: u64,
+    /// Of them: the map of connections had no room.
+    pub events_lost_map_full: u64,
+    /// Events whose bytes in the server's memory could not be read.
+    pub user_reads_failed: u64,
     /// Bytes moved.
     pub bytes_observed: u64,
     /// Understood as part of a message, or waiting for the rest of a head.
@@ -124,6 +129,8 @@ impl CaptureAccount {
     pub fn merge(&mut self, other: &Self) {
         self.events_submitted += other.events_submitted;
         self.events_lost += other.events_lost;
+        self.events_lost_map_full += other.events_lost_map_full;
+        self.user_reads_failed += other.user_reads_failed;
         self.bytes_observed += other.bytes_observed;
         self.bytes_parsed += other.bytes_parsed;
         self.bytes_skipped += other.bytes_skipped;

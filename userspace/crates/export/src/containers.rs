@@ -126,11 +126,37 @@ fn capture(text: &mut Text, accounts: &Known<'_, CaptureAccount>) {
     text.family(
         "modeltap_service_capture_events_total",
         Kind::Counter,
-        "Events of a container's connections: placed in the kernel's ring, or lost because it was full.",
+        "Events of a container's connections: placed in the kernel's ring, or lost.",
     );
     for (labels, account) in accounts {
         let counts = [account.events_lost, account.events_submitted];
         by(text, labels, "fate", ["lost", "submitted"], counts);
+    }
+    text.family(
+        "modeltap_service_capture_events_lost_total",
+        Kind::Counter,
+        "Events of a container's connections that were lost in the kernel, by what had no room.",
+    );
+    for (labels, account) in accounts {
+        let n_ring = account
+            .events_lost
+            .saturating_sub(account.events_lost_map_full);
+        let counts = [account.events_lost_map_full, n_ring];
+        by(
+            text,
+            labels,
+            "cause",
+            ["connections_full", "ring_full"],
+            counts,
+        );
+    }
+    text.family(
+        "modeltap_service_user_reads_failed_total",
+        Kind::Counter,
+        "Events whose bytes in the server's memory could not be read.",
+    );
+    for (labels, account) in accounts {
+        text.sample("", labels, account.user_reads_failed as f64);
     }
     text.family(
         "modeltap_service_capture_pending_bytes",

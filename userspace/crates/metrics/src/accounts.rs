@@ -280,6 +280,8 @@ impl Ledger {
             capture: is_told.then(|| CaptureAccount {
                 events_submitted: counts.events_submitted,
                 events_lost: counts.events_lost,
+                events_lost_map_full: counts.events_lost_map_full,
+                user_reads_failed: counts.user_reads_failed,
                 // The parser may have been asked after the kernel.
                 bytes_observed: counts.bytes_submitted.max(parser.bytes_observed)
                     + counts.bytes_lost,
