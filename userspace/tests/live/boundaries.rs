@@ -235,3 +235,38 @@ fn server_in_a_nested_cgroup_belongs_to_its_container() {
     watch.daemon.await_requests(container.name(), rows.len());
     watch.daemon.stop();
 }
+
+#[test]
+fn ipv6_and_mapped_addresses_are_told_as_they_are() {
+    let Some(_ground) = ground::take("ipv6") else {
+        return;
+    };
+    let image = images::servers();
+    let sysctl = "--sysctl net.ipv6.conf.all.disable_ipv6=0 \
+                  --sysctl net.ipv6.conf.lo.disable_ipv6=0";
+    let spec = Spec::new(&image, GO).more(sysctl);
+    let container = Container::start("ipv6", &spec).listening(8000);
+    let watch = watch();
+    watch.daemon.await_service(container.name());
+    let mut rows = Vec::new();
+    // The second comes to the same socket, as ::ffff:127.0.0.1.
+    for address in ["[::1]:8000", "127.0.0.1:8000"] {
+        let target = Target {
+            address: address.parse().unwrap(),
+            namespace_of: Some(container.pid()),
+        };
+        rows.push(load::run(target, load::spread(load::mix(40))));
+    }
+    watch.daemon.await_requests(container.name(), 80);
+    let records = watch.daemon.requests(container.name());
+    for (rows, peer) in rows.iter().zip(["::1", "127.0.0.1"]) {
+        let records: Vec<_> = records
+            .iter()
+            .filter(|record| record.peer_address == peer)
+            .cloned()
+            .collect();
+        truth::check_times(&truth::join(rows, &records));
+        assert!(records.iter().all(|record| record.felt.is_some()));
+    }
+    watch.daemon.stop();
+}
