@@ -108,7 +108,7 @@ fn drained(socket: Socket, waiting: &Waiting, at_ns: u64) {
         position = position.max(written);
     }
     let connection = (waiting.opened_ns, waiting.cgroup_id);
-    // Whoever takes the entry out tells it.
+    // Two processors may both come here: the daemon keeps the first it is told.
     let _ = WAITING.remove(socket.0);
     emit::moment(KIND_DRAINED, socket, connection, at_ns, position);
 }
