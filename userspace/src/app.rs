@@ -354,7 +354,7 @@ impl Watch {
                     // Before the probes tell of its first byte.
                     let (cgroup, inspect) = (container.cgroup, container.inspect);
                     self.permit(|all| all.insert(cgroup, inspect));
-                    self.watch(container).await;
+                    self.watch(*container).await;
                 }
                 DiscoveryEvent::Removed { cgroup, .. } => {
                     self.permit(|all| all.remove(&cgroup));

@@ -11,7 +11,9 @@ use std::time::Duration;
 use modeltap_capture::clock;
 use modeltap_core::accounting::{CgroupCounts, ParserCounts};
 use modeltap_core::connection::{CaptureEvent, CgroupId, Transport};
-use modeltap_core::container::{Container, ContainerId, DockerState, Inspect, ServiceName};
+use modeltap_core::container::{
+    Container, ContainerId, DockerState, Inspect, Lifecycle, ServiceName, Slo,
+};
 use modeltap_core::record::{Completeness, RequestRecord, SessionRecord};
 use modeltap_core::rollup::Rollup;
 use modeltap_core::time::{MonotonicNs, TimeAnchor, UnixNs};
@@ -290,6 +292,8 @@ impl Counter {
                 pid: 0,
                 routes: Vec::new(),
                 inspect: Inspect::default(),
+                lifecycle: Lifecycle::default(),
+                slo: Slo::default(),
             },
         }
     }

@@ -97,7 +97,7 @@ impl Tap {
     /// Records what discovery told of containers.
     pub fn discovered(&self, event: &DiscoveryEvent) {
         match event {
-            DiscoveryEvent::Upsert(container) => self.put(Entry::Container(container.clone())),
+            DiscoveryEvent::Upsert(container) => self.put(Entry::Container((**container).clone())),
             DiscoveryEvent::Removed { cgroup, id } => {
                 self.put(Entry::Removed {
                     cgroup: *cgroup,

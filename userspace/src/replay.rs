@@ -103,7 +103,9 @@ fn feed(
         };
         let input = match entry {
             Entry::Anchor(_) => continue,
-            Entry::Container(container) => Input::Discovery(DiscoveryEvent::Upsert(container)),
+            Entry::Container(container) => {
+                Input::Discovery(DiscoveryEvent::Upsert(Box::new(container)))
+            }
             Entry::Removed { cgroup, id } => {
                 Input::Discovery(DiscoveryEvent::Removed { cgroup, id })
             }

@@ -385,6 +385,7 @@ mod tests {
             }],
             names: vec!["chat".into()],
             seconds: Vec::new(),
+            alerts: Vec::new(),
             at_unix_ms: 1,
             window_seconds: 60,
         };

@@ -82,6 +82,7 @@ fn live(services: Vec<Service>, names: &[&str], at_unix_ms: u64) -> Live {
         services,
         names: names.iter().map(|n| (*n).to_owned()).collect(),
         seconds: Vec::new(),
+        alerts: Vec::new(),
         at_unix_ms,
         window_seconds: 60,
     }

@@ -64,7 +64,7 @@ impl Watcher {
         let known =
             |event: &DiscoveryEvent| matches!(event, DiscoveryEvent::Upsert(c) if c.name == name);
         match self.until(known) {
-            DiscoveryEvent::Upsert(container) => container,
+            DiscoveryEvent::Upsert(container) => *container,
             other => unreachable!("{other:?}"),
         }
     }

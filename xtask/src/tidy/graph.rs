@@ -51,7 +51,7 @@ const EDGES: [(&str, &[&str]); 15] = [
 ];
 
 /// Heavy dependencies and their owners; a name ending in `*` is a beginning.
-const OWNERS: [(&str, &[&str]); 16] = [
+const OWNERS: [(&str, &[&str]); 20] = [
     ("anyhow", &["modeltap", "xtask"]),
     ("axum*", &["modeltap-api", "modeltap-demo"]),
     ("aya", &["modeltap-capture"]),
@@ -64,8 +64,12 @@ const OWNERS: [(&str, &[&str]); 16] = [
     ("duckdb", &["modeltap-store"]),
     ("figment", &["modeltap"]),
     ("leptos*", &["modeltap-web"]),
+    ("lettre", &["modeltap-export"]),
+    ("nvml-wrapper", &["modeltap-discovery"]),
     ("opentelemetry*", &["modeltap-export"]),
+    ("reqwest", &["modeltap-export"]),
     ("rust-embed", &["modeltap-api"]),
+    ("utoipa*", &["modeltap-api", "modeltap-api-types"]),
     ("wasm-bindgen-cli-support", &["xtask"]),
     ("web-sys", &["modeltap-web"]),
 ];

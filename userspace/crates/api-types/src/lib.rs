@@ -6,16 +6,27 @@
 #![forbid(unsafe_code)]
 
 mod accounting;
+mod alerts;
 mod figures;
+mod history;
 mod request;
+mod resource;
 
 use serde::{Deserialize, Serialize};
 
 pub use accounting::{
     CaptureStatus, CountsDifference, RequestCounts, ServiceAccounting, ServiceCapture,
 };
+pub use alerts::{
+    Alert, AlertMetric, AlertRule, AlertRules, Alerts, Condition, Delivery, Notifier, Notifiers,
+    RulePreview, ServicePreview, Silence, Silences,
+};
 pub use figures::{Inner, Sessions, StreamFigures, TimeParts, WindowFigures};
+pub use history::{
+    Event, Events, Exemplar, Exemplars, Heatmap, SqlColumn, SqlRequest, SqlResult, SqlValue,
+};
 pub use request::{IntervalFigures, Request, Requests};
+pub use resource::{Lifecycle, Resources};
 
 /// `GET /api/v1/status`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -189,6 +200,12 @@ pub struct Service {
     /// requests are missing.
     #[serde(default)]
     pub unseen_bytes: Option<u64>,
+    /// What its containers use together; `null` where that was not read yet.
+    #[serde(default)]
+    pub resources: Option<Resources>,
+    /// Alerts that fire, not silenced.
+    #[serde(default)]
+    pub n_firing: u32,
 }
 
 /// A running container of a service.
@@ -210,6 +227,12 @@ pub struct ServiceContainer {
     /// `model`, `usage`.
     #[serde(default)]
     pub inspect: Vec<String>,
+    /// What it uses of the host; `null` where that was not read yet.
+    #[serde(default)]
+    pub resources: Option<Resources>,
+    /// What Docker tells of its life.
+    #[serde(default)]
+    pub lifecycle: Lifecycle,
 }
 
 /// How a service is, by what was seen of it.
@@ -341,6 +364,9 @@ pub struct Live {
     pub names: Vec<String>,
     /// The newest whole second of each service that had requests in it.
     pub seconds: Vec<Second>,
+    /// Alerts that fire or may soon, the worst first.
+    #[serde(default)]
+    pub alerts: Vec<Alert>,
     /// End of the window the services' figures cover.
     pub at_unix_ms: u64,
     /// Length of that window.

@@ -125,6 +125,8 @@ pub fn service(service: &ServiceSnapshot, totals: Totals) -> wire::Service {
                 window: figures(&alone.window),
                 unseen_bytes: alone.unseen_bytes,
                 inspect: container.inspect.words().map(str::to_owned).collect(),
+                resources: None,
+                lifecycle: wire::Lifecycle::default(),
             })
             .collect(),
         health: health(&service.window),
@@ -153,6 +155,8 @@ pub fn service(service: &ServiceSnapshot, totals: Totals) -> wire::Service {
         seen: counts(&service.seen),
         difference: difference(service),
         unseen_bytes: service.unseen_bytes,
+        resources: None,
+        n_firing: 0,
     }
 }
 
@@ -185,6 +189,7 @@ pub fn live(live: &LiveSnapshot, daemon: &DaemonState) -> wire::Live {
             .iter()
             .filter_map(|found| Some(second(&found.name, found.second.as_ref()?)))
             .collect(),
+        alerts: Vec::new(),
         at_unix_ms: live.at.millis(),
         window_seconds: window_seconds(live),
     }

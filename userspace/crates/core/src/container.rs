@@ -1,6 +1,9 @@
 //! Containers, and the services they belong to.
 
+use std::time::Duration;
+
 use crate::connection::CgroupId;
+use crate::time::UnixNs;
 
 /// Docker's id of a container: 64 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,7 +23,7 @@ impl ContainerId {
 pub struct ServiceName(pub String);
 
 /// One running container that is watched.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Container {
     /// Docker's id.
     pub id: ContainerId,
@@ -40,6 +43,61 @@ pub struct Container {
     pub routes: Vec<String>,
     /// What the label `modeltap.inspect` allows to be read of bodies.
     pub inspect: Inspect,
+    /// How its life went so far.
+    pub lifecycle: Lifecycle,
+    /// What the labels `modeltap.slo.*` promise.
+    pub slo: Slo,
+}
+
+/// What Docker tells of a container's life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lifecycle {
+    /// When it started, wall time.
+    pub started: Option<UnixNs>,
+    /// How often Docker restarted it by its restart policy.
+    pub n_restarts: u64,
+    /// What its health check says; `None` without one.
+    pub health: Option<HealthCheck>,
+}
+
+/// What a container's health check says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HealthCheck {
+    /// Nothing yet.
+    Starting,
+    /// It passes.
+    Healthy,
+    /// It fails.
+    Unhealthy,
+}
+
+impl HealthCheck {
+    /// The name, as Docker and the API have it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+
+    /// The state of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Starting, Self::Healthy, Self::Unhealthy]
+            .into_iter()
+            .find(|state| state.as_str() == name)
+    }
+}
+
+/// What a service's owner promises of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Slo {
+    /// 95 of 100 requests take no longer (`modeltap.slo.latency_p95`).
+    pub latency_p95: Option<Duration>,
+    /// No larger share of requests fails, 0 to 1 (`modeltap.slo.error_rate`).
+    pub error_rate: Option<f64>,
 }
 
 /// What may be read of bodies, beside their framing: nothing unless the

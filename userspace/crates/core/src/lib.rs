@@ -7,13 +7,18 @@
 #![forbid(unsafe_code)]
 
 pub mod accounting;
+pub mod alert;
 pub mod connection;
 pub mod container;
+pub mod exemplar;
 pub mod histogram;
+pub mod history;
 pub mod measure;
 pub mod record;
 pub mod recording;
+pub mod resource;
 pub mod rollup;
 pub mod time;
 pub mod time_buckets;
+pub mod timeline;
 pub mod totals;

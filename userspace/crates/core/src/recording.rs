@@ -25,7 +25,7 @@ use crate::connection::{
     Arrived, CaptureEvent, CgroupId, CloseCause, ConnectionClosed, ConnectionId, ConnectionOpened,
     Data, Direction, Drained, Origin, Transport,
 };
-use crate::container::{Container, ContainerId, Inspect, ServiceName};
+use crate::container::{Container, ContainerId, Inspect, Lifecycle, ServiceName, Slo};
 use crate::time::{MonotonicNs, TimeAnchor, UnixNs};
 
 const MAGIC: &[u8; 4] = b"MTAP";
@@ -44,7 +44,7 @@ const KIND_ARRIVED: u8 = 7;
 const KIND_DRAINED: u8 = 8;
 
 /// One thing recorded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Entry {
     /// How monotonic and wall time go together from here on.
     Anchor(TimeAnchor),
@@ -381,6 +381,8 @@ fn container(fields: &mut Fields<'_>) -> Result<Container, ReadError> {
             .collect(),
         // A recording holds no bodies that could be inspected.
         inspect: Inspect::default(),
+        lifecycle: Lifecycle::default(),
+        slo: Slo::default(),
     })
 }
 
@@ -487,6 +489,8 @@ mod tests {
                 pid: 42,
                 routes: vec!["/items/{id}".to_owned(), "/v2/{model}".to_owned()],
                 inspect: Inspect::default(),
+                lifecycle: Lifecycle::default(),
+                slo: Slo::default(),
             }),
             Entry::Event(CaptureEvent::Opened(ConnectionOpened {
                 id,

@@ -32,7 +32,7 @@ impl Directory {
     /// nothing.
     pub fn apply(&mut self, event: &DiscoveryEvent) {
         match event {
-            DiscoveryEvent::Upsert(container) => self.upsert(container.clone()),
+            DiscoveryEvent::Upsert(container) => self.upsert((**container).clone()),
             DiscoveryEvent::Removed { cgroup, id } => self.remove(*cgroup, id),
             DiscoveryEvent::Excluded(_) | DiscoveryEvent::State(_) => {}
         }
@@ -88,7 +88,7 @@ impl Directory {
 
 #[cfg(test)]
 mod tests {
-    use modeltap_core::container::{Inspect, ServiceName};
+    use modeltap_core::container::{Inspect, Lifecycle, ServiceName, Slo};
 
     use super::*;
 
@@ -103,6 +103,8 @@ mod tests {
             pid: 1,
             routes: Vec::new(),
             inspect: Inspect::default(),
+            lifecycle: Lifecycle::default(),
+            slo: Slo::default(),
         }
     }
 
@@ -139,10 +141,10 @@ mod tests {
     fn rename_replaces_the_entry() {
         let mut directory = Directory::new();
         directory.upsert(container("a", 10));
-        directory.apply(&DiscoveryEvent::Upsert(Container {
+        directory.apply(&DiscoveryEvent::Upsert(Box::new(Container {
             name: "renamed".to_owned(),
             ..container("a", 10)
-        }));
+        })));
         assert_eq!(name(&directory, 10), Some("renamed"));
         assert_eq!(directory.running().count(), 1);
     }

@@ -22,7 +22,7 @@ use bollard::models::{ContainerInspectResponse, ContainerSummary};
 use bollard::query_parameters::{EventsOptions, EventsOptionsBuilder};
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::StreamExt;
-use modeltap_core::container::{Container, ContainerId, DockerState};
+use modeltap_core::container::{Container, ContainerId, DockerState, Lifecycle, Slo};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
@@ -132,9 +132,9 @@ pub async fn watch(config: Config, events: mpsc::Sender<DiscoveryEvent>) {
 }
 
 /// What was found out about a running container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Known {
-    Watched(Container),
+    Watched(Box<Container>),
     /// A label leaves it out.
     Excluded,
     /// It holds this very process, or it cannot be told from others.
@@ -382,9 +382,8 @@ fn classify(
     let image = config
         .and_then(|config| config.image.clone())
         .unwrap_or_default();
-    Ok(Some(Known::Watched(container(
-        id, name, image, pid, labels, &cgroup,
-    ))))
+    let container = container(id, name, image, pid, labels, &cgroup);
+    Ok(Some(Known::Watched(Box::new(container))))
 }
 
 fn container(
@@ -405,6 +404,8 @@ fn container(
         pid,
         routes: labels.routes,
         inspect: labels.inspect,
+        lifecycle: Lifecycle::default(),
+        slo: Slo::default(),
     }
 }
 

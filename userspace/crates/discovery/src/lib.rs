@@ -30,10 +30,10 @@ use modeltap_core::connection::CgroupId;
 use modeltap_core::container::{Container, ContainerId, DockerState};
 
 /// What [`watch`] learned.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum DiscoveryEvent {
     /// A container runs, or something about it changed.
-    Upsert(Container),
+    Upsert(Box<Container>),
     /// A container stopped, or its cgroup is no longer its own.
     Removed {
         /// The cgroup it was told of with.

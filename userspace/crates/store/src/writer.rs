@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use duckdb::arrow::array::RecordBatch;
 use duckdb::{Connection, OptionalExt};
+use modeltap_core::history;
 use modeltap_core::rollup::Rollup;
 use modeltap_core::time::UnixNs;
 use tracing::{error, info, warn};
@@ -88,7 +89,8 @@ impl Writer {
 
     /// Hands rollups to the writing thread and never waits: where its queue is
     /// full they are dropped and counted.
-    pub fn append(&self, rollups: Vec<Rollup>) {
+    pub fn append(&self, batch: impl Into<history::Batch>) {
+        let rollups = batch.into().rollups;
         if rollups.is_empty() {
             return;
         }

@@ -189,7 +189,7 @@ fn series_are_bounded_and_the_busiest_are_given() {
                     &vec![MS; n as usize + 1],
                 )
             })
-            .collect(),
+            .collect::<Vec<_>>(),
     );
     writer.flush();
     for (metric, stat) in [

@@ -45,7 +45,7 @@ fn write_for_ever(path: &std::path::Path) {
         writer.append(
             (0..BATCH)
                 .map(|n| rollup("api", &format!("/{n}"), 200, second, &[MS]))
-                .collect(),
+                .collect::<Vec<_>>(),
         );
         writer.flush();
         println!("\nwritten {}", writer.stats().rollups_written);
@@ -62,7 +62,7 @@ fn write_beyond_the_limit(path: &std::path::Path) {
         writer.append(
             routes
                 .map(|n| rollup("api", &format!("/{n}"), 200, second, &durations))
-                .collect(),
+                .collect::<Vec<_>>(),
         );
         writer.flush();
         *n_appended += BATCH * durations.len() as u64;
@@ -257,7 +257,7 @@ fn damaged_database_is_kept_aside_and_a_new_one_begun() {
         writer.append(
             (0..20)
                 .map(|n| rollup("api", &format!("/{n}"), 200, second, &[MS]))
-                .collect(),
+                .collect::<Vec<_>>(),
         );
         writer.flush();
     }

@@ -2,7 +2,7 @@
 
 use modeltap_core::accounting::{CgroupCounts, ParserCounts};
 use modeltap_core::connection::{CgroupId, ConnectionId};
-use modeltap_core::container::{Container, ContainerId, Inspect, ServiceName};
+use modeltap_core::container::{Container, ContainerId, Inspect, Lifecycle, ServiceName, Slo};
 use modeltap_core::histogram::DurationHistogram;
 use modeltap_core::record::{Inference, Operation, Outcome, SessionRecord, StreamFormat, Timings};
 use modeltap_core::time::{MonotonicNs, TimeAnchor, UnixNs};
@@ -31,6 +31,8 @@ fn container() -> Container {
             model: true,
             usage: false,
         },
+        lifecycle: Lifecycle::default(),
+        slo: Slo::default(),
     }
 }
 

@@ -128,7 +128,7 @@ fn watcher(events: mpsc::Sender<DiscoveryEvent>) -> Watcher {
 }
 
 fn watched(cgroup: u64, name: &str) -> Option<Known> {
-    Some(Known::Watched(Container {
+    Some(Known::Watched(Box::new(Container {
         id: ContainerId("a".to_owned()),
         name: name.to_owned(),
         service: modeltap_core::container::ServiceName(name.to_owned()),
@@ -138,7 +138,9 @@ fn watched(cgroup: u64, name: &str) -> Option<Known> {
         pid: 5,
         routes: Vec::new(),
         inspect: modeltap_core::container::Inspect::default(),
-    }))
+        lifecycle: Lifecycle::default(),
+        slo: Slo::default(),
+    })))
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use modeltap_core::connection::{CgroupId, ConnectionId, Transport};
-use modeltap_core::container::{Container, ContainerId, Inspect, ServiceName};
+use modeltap_core::container::{Container, ContainerId, Inspect, Lifecycle, ServiceName, Slo};
 use modeltap_core::record::{Completeness, Method, Outcome, RequestRecord, Timings};
 use modeltap_core::time::{MonotonicNs, TimeAnchor, UnixNs};
 
@@ -29,6 +29,8 @@ pub fn container(service: &str, name: &str) -> Container {
         pid: 1,
         routes: Vec::new(),
         inspect: Inspect::default(),
+        lifecycle: Lifecycle::default(),
+        slo: Slo::default(),
     }
 }
 
