@@ -14,9 +14,14 @@ pub(crate) struct Tier {
     pub(crate) width_seconds: u64,
 }
 
-/// Tiers from the newest to the oldest. A request is in one row of one tier:
-/// what moves to the next is deleted in the same transaction.
-pub(crate) const TIERS: [Tier; 3] = [
+/// Tiers of rollups from the newest to the oldest. A request is in one row of
+/// one tier: what moves to the next is deleted in the same transaction. The
+/// first is in the order of time, the others in the order of reading.
+pub(crate) const TIERS: [Tier; 4] = [
+    Tier {
+        table: "rollups_new",
+        width_seconds: 1,
+    },
     Tier {
         table: "rollups_1s",
         width_seconds: 1,
@@ -31,7 +36,23 @@ pub(crate) const TIERS: [Tier; 3] = [
     },
 ];
 
-/// The columns of a tier, in order.
+/// Tiers of what containers used, likewise.
+pub(crate) const RESOURCE_TIERS: [Tier; 3] = [
+    Tier {
+        table: "resources_1s",
+        width_seconds: 1,
+    },
+    Tier {
+        table: "resources_10s",
+        width_seconds: 10,
+    },
+    Tier {
+        table: "resources_60s",
+        width_seconds: 60,
+    },
+];
+
+/// The columns of a tier of rollups, in order.
 pub(crate) const COLUMNS: [&str; 28] = [
     "start",
     "service",
@@ -63,12 +84,76 @@ pub(crate) const COLUMNS: [&str; 28] = [
     "output_tokens",
 ];
 
+/// The columns of a tier of resources, in order.
+pub(crate) const RESOURCE_COLUMNS: [&str; 24] = [
+    "start",
+    "service",
+    "container",
+    "n_seconds",
+    "cpu_ns",
+    "cpu_limit_cores",
+    "n_periods",
+    "n_throttled",
+    "throttled_ns",
+    "memory_sum_bytes",
+    "memory_max_bytes",
+    "memory_limit_bytes",
+    "n_oom_kills",
+    "received_bytes",
+    "sent_bytes",
+    "read_bytes",
+    "written_bytes",
+    "n_pids_max",
+    "pressure_cpu_us",
+    "pressure_memory_us",
+    "pressure_io_us",
+    "gpu_utilization_sum",
+    "gpu_memory_max_bytes",
+    "gpu_memory_total_bytes",
+];
+
+/// The columns of the table of single requests, in order.
+pub(crate) const EXEMPLAR_COLUMNS: [&str; 25] = [
+    "finished",
+    "started",
+    "reason",
+    "service",
+    "container",
+    "route",
+    "method",
+    "status",
+    "outcome",
+    "completeness",
+    "streamed",
+    "duration_ns",
+    "ttfb_ns",
+    "felt_ns",
+    "queue_ns",
+    "read_ns",
+    "app_ns",
+    "stream_ns",
+    "drain_ns",
+    "first_chunk_ns",
+    "n_chunks",
+    "request_body_bytes",
+    "response_body_bytes",
+    "peer",
+    "local_port",
+];
+
+/// The columns of the table of events, in order.
+pub(crate) const EVENT_COLUMNS: [&str; 5] = ["happened", "kind", "service", "container", "detail"];
+
 /// Log beyond which DuckDB writes a checkpoint: far below the memory limit,
 /// because a log that does not fit cannot be read again at the next start.
 const CHECKPOINT_THRESHOLD: &str = "8MiB";
 
 /// Each brings the schema from its index to the next version.
-const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+];
 
 /// The schema version this program writes.
 pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
@@ -157,22 +242,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tiers_have_the_columns_in_order() {
+    fn tables_have_the_columns_in_order() {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection).unwrap();
-        for tier in TIERS {
+        let check = |table: &str, expected: &[&str]| {
             let names: Vec<String> = connection
                 .prepare(
                     "SELECT column_name FROM duckdb_columns() WHERE table_name = ? \
                      ORDER BY column_index",
                 )
                 .unwrap()
-                .query_map([tier.table], |row| row.get(0))
+                .query_map([table], |row| row.get(0))
                 .unwrap()
                 .collect::<Result<_, _>>()
                 .unwrap();
-            assert_eq!(names, COLUMNS);
+            assert_eq!(names, expected, "{table}");
+        };
+        for tier in TIERS {
+            check(tier.table, &COLUMNS);
         }
+        for tier in RESOURCE_TIERS {
+            check(tier.table, &RESOURCE_COLUMNS);
+        }
+        check("exemplars", &EXEMPLAR_COLUMNS);
+        check("events", &EVENT_COLUMNS);
     }
 
     #[test]
@@ -194,7 +287,7 @@ mod tests {
             )
             .unwrap();
         migrate(&mut connection).unwrap();
-        assert_eq!(version(&connection).unwrap(), 2);
+        assert_eq!(version(&connection).unwrap(), SCHEMA_VERSION);
         let row: (u64, u64, Option<Vec<u8>>, Option<u64>) = connection
             .query_row(
                 "SELECT width_s, n_requests, felt, n_chunks FROM rollups",

@@ -36,9 +36,12 @@ impl Default for Retention {
 
 impl Retention {
     fn of_tier(self, index: usize) -> Duration {
-        [self.seconds, self.ten_seconds, self.minutes][index]
+        [NEW, self.seconds, self.ten_seconds, self.minutes][index]
     }
 }
+
+/// How long rollups stay in the order in which they came.
+const NEW: Duration = Duration::from_secs(600);
 
 /// Microseconds in a second.
 const US: i64 = 1_000_000;
@@ -324,7 +327,7 @@ mod tests {
                 });
             }
         }
-        let mut appender = connection.appender("rollups_1s").unwrap();
+        let mut appender = connection.appender("rollups_new").unwrap();
         appender.append_record_batch(rows.finish()).unwrap();
         appender.flush().unwrap();
         drop(appender);
@@ -369,7 +372,8 @@ mod tests {
         let (mut connection, all) = filled(3 * HOUR);
         assert_eq!(age(&mut connection, 0), 0, "nothing is old");
         assert!(age(&mut connection, 3 * HOUR) > 0);
-        assert_eq!(count(&connection, "rollups_1s"), HOUR * 3);
+        assert_eq!(count(&connection, "rollups_new"), NEW.as_secs() * 3);
+        assert_eq!(count(&connection, "rollups_1s"), (HOUR - NEW.as_secs()) * 3);
         assert_eq!(count(&connection, "rollups_10s"), HOUR / 10 * 3);
         assert_eq!(count(&connection, "rollups_60s"), HOUR / 60 * 3);
         assert_eq!(all_of(&connection), all);
