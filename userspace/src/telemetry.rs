@@ -173,8 +173,8 @@ fn resident_bytes() -> u64 {
 pub fn render(totals: &Totals, daemon: &DaemonState) -> String {
     let own = Own {
         version: env!("CARGO_PKG_VERSION"),
-        rollups_written: daemon.store.rollups_written,
-        rollups_dropped: daemon.store.rollups_dropped,
+        rollups_written: daemon.store.written.rollups,
+        rollups_dropped: daemon.store.dropped.rollups,
         write_failures: daemon.store.write_failures,
         cpu_seconds: daemon.cpu.as_secs_f64(),
         resident_bytes: daemon.memory_bytes,

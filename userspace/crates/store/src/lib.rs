@@ -1,11 +1,11 @@
-//! History in DuckDB: one thread writes rollups, readers answer questions.
+//! History in DuckDB: one thread writes, readers answer questions.
 //!
 //! It does not know how requests are counted, nor who asks. What it is given
 //! never waits for the disk: a bounded queue stands between, and what does not
 //! fit is counted.
 //!
 //! Invariants:
-//! - A rollup is in the file once: batches carry a number, the last one
+//! - A row is in the file once: batches carry a number, the last one
 //!   written is in the same transaction, and what moves to a wider tier leaves
 //!   its old one in the same transaction.
 //! - Percentiles are those of merged histograms, over any range and series.
@@ -15,10 +15,13 @@
 //!   by itself.
 #![forbid(unsafe_code)]
 
+mod alerts;
 mod open;
+mod pending;
 mod probe;
 mod query;
 mod reader;
+mod records;
 mod rows;
 mod schema;
 mod shared;
@@ -36,7 +39,7 @@ pub use query::{
 };
 pub use reader::Reader;
 pub use schema::SCHEMA_VERSION;
-pub use shared::Stats;
+pub use shared::{Counts, Stats};
 pub use tiers::Retention;
 pub use writer::Writer;
 

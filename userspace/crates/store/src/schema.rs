@@ -52,6 +52,18 @@ pub(crate) const RESOURCE_TIERS: [Tier; 3] = [
     },
 ];
 
+/// Tables that batches are appended to.
+pub(crate) const APPENDED: [&str; 8] = [
+    TIERS[0].table,
+    TIERS[2].table,
+    TIERS[3].table,
+    RESOURCE_TIERS[0].table,
+    RESOURCE_TIERS[1].table,
+    RESOURCE_TIERS[2].table,
+    "exemplars",
+    "events",
+];
+
 /// The columns of a tier of rollups, in order.
 pub(crate) const COLUMNS: [&str; 28] = [
     "start",
@@ -276,26 +288,36 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_the_first_schema_are_kept_with_nothing_in_the_new_columns() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(MIGRATIONS[0]).unwrap();
-        connection
-            .execute_batch(
-                "INSERT INTO modeltap_schema VALUES (1, NULL); \
-                 INSERT INTO rollups_60s VALUES (make_timestamp(60000000), 'api', 'api-1', '/a', \
-                 'GET', 200, 'complete', 7, 0, 0, 700, 100, 0, 0, '\\x01\\x07', '\\x01\\x07')",
-            )
-            .unwrap();
-        migrate(&mut connection).unwrap();
-        assert_eq!(version(&connection).unwrap(), SCHEMA_VERSION);
-        let row: (u64, u64, Option<Vec<u8>>, Option<u64>) = connection
-            .query_row(
-                "SELECT width_s, n_requests, felt, n_chunks FROM rollups",
-                [],
-                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
-            )
-            .unwrap();
-        assert_eq!(row, (60, 7, None, None));
+    fn rows_of_earlier_schemas_are_kept_with_nothing_in_the_new_columns() {
+        for from in 1..SCHEMA_VERSION {
+            let mut connection = Connection::open_in_memory().unwrap();
+            for (step, sql) in (1..=from).zip(MIGRATIONS) {
+                connection.execute_batch(sql).unwrap();
+                connection
+                    .execute("INSERT INTO modeltap_schema VALUES (?, NULL)", [step])
+                    .unwrap();
+            }
+            connection
+                .execute_batch(
+                    "INSERT INTO rollups_60s BY NAME SELECT make_timestamp(60000000) AS start, \
+                     'api' AS service, 'api-1' AS container, '/a' AS route, 'GET' AS method, \
+                     200 AS status, 'complete' AS outcome, 7 AS n_requests, 0 AS n_errors, \
+                     0 AS n_incomplete, 700 AS duration_sum_ns, 100 AS duration_max_ns, \
+                     0 AS request_body_bytes, 0 AS response_body_bytes, \
+                     '\\x01\\x07'::BLOB AS duration, '\\x01\\x07'::BLOB AS ttfb",
+                )
+                .unwrap();
+            migrate(&mut connection).unwrap();
+            assert_eq!(version(&connection).unwrap(), SCHEMA_VERSION);
+            let row: (u64, u64, Option<Vec<u8>>, Option<u64>) = connection
+                .query_row(
+                    "SELECT width_s, n_requests, felt, n_chunks FROM rollups",
+                    [],
+                    |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+                )
+                .unwrap();
+            assert_eq!(row, (60, 7, None, None), "from {from}");
+        }
     }
 
     #[test]

@@ -5,12 +5,72 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use duckdb::Connection;
+use modeltap_core::history::Batch;
 
 use crate::open::log_of;
 use crate::probe::one_line;
 
 /// Connections for readers: as many queries run at once.
 const N_READERS: usize = 2;
+
+/// Rows by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Rollups of requests.
+    pub rollups: u64,
+    /// Rollups of resources.
+    pub resources: u64,
+    /// Single requests.
+    pub exemplars: u64,
+    /// Events.
+    pub events: u64,
+    /// Changes of alerts.
+    pub alerts: u64,
+    /// Deliveries of alerts.
+    pub deliveries: u64,
+}
+
+impl Counts {
+    pub(crate) fn of(batch: &Batch) -> Self {
+        Self {
+            rollups: batch.rollups.len() as u64,
+            resources: batch.resources.len() as u64,
+            exemplars: batch.exemplars.len() as u64,
+            events: batch.events.len() as u64,
+            alerts: batch.alerts.len() as u64,
+            deliveries: batch.deliveries.len() as u64,
+        }
+    }
+
+    /// Rows of all kinds.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.rollups + self.resources + self.exemplars + self.events + self.alerts + self.deliveries
+    }
+
+    pub(crate) fn is_zero(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub(crate) fn add(&mut self, more: Self) {
+        self.rollups += more.rollups;
+        self.resources += more.resources;
+        self.exemplars += more.exemplars;
+        self.events += more.events;
+        self.alerts += more.alerts;
+        self.deliveries += more.deliveries;
+    }
+
+    /// Takes out what is figures and not news.
+    pub(crate) fn take_figures(&mut self) -> Self {
+        Self {
+            rollups: std::mem::take(&mut self.rollups),
+            resources: std::mem::take(&mut self.resources),
+            exemplars: std::mem::take(&mut self.exemplars),
+            ..Self::default()
+        }
+    }
+}
 
 /// The store's own state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,12 +83,18 @@ pub struct Stats {
     pub error: Option<String>,
     /// What became of an older file that could not be used.
     pub notice: Option<String>,
-    /// Rollups written since the start.
-    pub rollups_written: u64,
-    /// Rollups that could not be queued or written since the start.
-    pub rollups_dropped: u64,
+    /// Rows written since the start.
+    pub written: Counts,
+    /// Rows that could not be queued or written since the start.
+    pub dropped: Counts,
     /// Attempts to write that failed since the start.
     pub write_failures: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Moved {
+    written: Counts,
+    dropped: Counts,
 }
 
 #[derive(Debug)]
@@ -36,8 +102,7 @@ pub(crate) struct Shared {
     path: PathBuf,
     notice: Option<String>,
     error: Mutex<Option<String>>,
-    pub(crate) rollups_written: AtomicU64,
-    pub(crate) rollups_dropped: AtomicU64,
+    counts: Mutex<Moved>,
     write_failures: AtomicU64,
     /// A place is empty while the database is closed.
     readers: [Mutex<Option<Connection>>; N_READERS],
@@ -49,8 +114,7 @@ impl Shared {
             path,
             notice,
             error: Mutex::default(),
-            rollups_written: AtomicU64::new(0),
-            rollups_dropped: AtomicU64::new(0),
+            counts: Mutex::default(),
             write_failures: AtomicU64::new(0),
             readers: Default::default(),
         }
@@ -58,19 +122,26 @@ impl Shared {
 
     pub(crate) fn stats(&self) -> Stats {
         let size = |path| std::fs::metadata(path).map_or(0, |file| file.len());
+        let counts = *lock(&self.counts);
         Stats {
             path: self.path.clone(),
             size_bytes: size(self.path.clone()) + size(log_of(&self.path)),
             error: lock(&self.error).clone(),
             notice: self.notice.clone(),
-            rollups_written: self.rollups_written.load(Ordering::Relaxed),
-            rollups_dropped: self.rollups_dropped.load(Ordering::Relaxed),
+            written: counts.written,
+            dropped: counts.dropped,
             write_failures: self.write_failures.load(Ordering::Relaxed),
         }
     }
 
-    pub(crate) fn drop_rollups(&self, n_rollups: u64) {
-        self.rollups_dropped.fetch_add(n_rollups, Ordering::Relaxed);
+    /// Counts what was given up.
+    pub(crate) fn gave_up(&self, counts: Counts) {
+        lock(&self.counts).dropped.add(counts);
+    }
+
+    /// Counts what is in the file.
+    pub(crate) fn wrote(&self, counts: Counts) {
+        lock(&self.counts).written.add(counts);
     }
 
     /// Notes that writing failed; true if it worked before.

@@ -1,28 +1,22 @@
 //! The thread that writes.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use duckdb::arrow::array::RecordBatch;
 use duckdb::{Connection, OptionalExt};
 use modeltap_core::history;
-use modeltap_core::rollup::Rollup;
 use modeltap_core::time::UnixNs;
 use tracing::{error, info, warn};
 
-use crate::rows::Rows;
-use crate::schema::{TIERS, connect};
-use crate::shared::{Shared, Stats};
+use crate::alerts;
+use crate::pending::Pending;
+use crate::schema::{APPENDED, connect};
+use crate::shared::{Counts, Shared, Stats};
 use crate::tiers::{Aging, Retention, Step};
 
-/// Rollups kept while the disk refuses them; the oldest give way. 20,000 are
-/// some 4 MB, and three minutes of 100 busy series.
-const MAX_PENDING_ROLLUPS: usize = 20_000;
 /// Time between attempts while writing fails.
 const RETRY: Duration = Duration::from_secs(1);
 /// Time between looks for what has aged, while there is nothing to do.
@@ -43,7 +37,7 @@ pub(crate) struct WorkerConfig {
 }
 
 enum Message {
-    Rollups(Vec<Rollup>),
+    Batch(Box<history::Batch>),
     Flush(SyncSender<()>),
 }
 
@@ -70,9 +64,8 @@ impl Writer {
             shared: Arc::clone(&shared),
             connection: Some(connection),
             run: None,
-            next_batch: 1,
             written_batch: 0,
-            pending: VecDeque::new(),
+            pending: Pending::default(),
             retry_at: None,
             aging,
             aging_at: Instant::now(),
@@ -87,20 +80,20 @@ impl Writer {
         })
     }
 
-    /// Hands rollups to the writing thread and never waits: where its queue is
-    /// full they are dropped and counted.
+    /// Hands what a second brought to the writing thread and never waits:
+    /// where its queue is full it is dropped and counted.
     pub fn append(&self, batch: impl Into<history::Batch>) {
-        let rollups = batch.into().rollups;
-        if rollups.is_empty() {
+        let batch = batch.into();
+        if batch.is_empty() {
             return;
         }
         let Some(inbox) = &self.inbox else { return };
         if let Err(
-            TrySendError::Full(Message::Rollups(lost))
-            | TrySendError::Disconnected(Message::Rollups(lost)),
-        ) = inbox.try_send(Message::Rollups(rollups))
+            TrySendError::Full(Message::Batch(lost))
+            | TrySendError::Disconnected(Message::Batch(lost)),
+        ) = inbox.try_send(Message::Batch(Box::new(batch)))
         {
-            self.shared.drop_rollups(lost.len() as u64);
+            self.shared.gave_up(Counts::of(&lost));
         }
     }
 
@@ -139,14 +132,6 @@ impl Drop for Writer {
     }
 }
 
-/// Rows that wait for their transaction.
-struct Batch {
-    number: u64,
-    n_rollups: usize,
-    /// Rows by tier.
-    rows: Vec<(&'static str, RecordBatch)>,
-}
-
 struct Worker {
     config: WorkerConfig,
     shared: Arc<Shared>,
@@ -154,9 +139,8 @@ struct Worker {
     connection: Option<Connection>,
     /// This start's name in the table of runs, once it is there.
     run: Option<String>,
-    next_batch: u64,
     written_batch: u64,
-    pending: VecDeque<Batch>,
+    pending: Pending,
     retry_at: Option<Instant>,
     aging: Aging,
     aging_at: Instant,
@@ -196,45 +180,8 @@ impl Worker {
 
     fn take(&mut self, message: Message, flushes: &mut Vec<SyncSender<()>>) {
         match message {
-            Message::Rollups(rollups) => self.queue(&rollups),
+            Message::Batch(batch) => self.shared.gave_up(self.pending.push(*batch)),
             Message::Flush(done) => flushes.push(done),
-        }
-    }
-
-    fn queue(&mut self, rollups: &[Rollup]) {
-        let mut n_rollups = 0;
-        let mut batch_rows = Vec::new();
-        for tier in TIERS {
-            let width = Duration::from_secs(tier.width_seconds);
-            let mut rows = Rows::default();
-            let of_tier = rollups.iter().filter(|rollup| rollup.width == width);
-            let before = n_rollups;
-            for rollup in of_tier {
-                rows.push_rollup(rollup);
-                n_rollups += 1;
-            }
-            if n_rollups > before {
-                batch_rows.push((tier.table, rows.finish()));
-            }
-        }
-        // A width that no tier has is a mistake of the caller's; it is seen.
-        self.shared.drop_rollups((rollups.len() - n_rollups) as u64);
-        if n_rollups > 0 {
-            let number = self.next_batch;
-            self.next_batch += 1;
-            self.pending.push_back(Batch {
-                number,
-                n_rollups,
-                rows: batch_rows,
-            });
-        }
-        let mut n_pending: usize = self.pending.iter().map(|batch| batch.n_rollups).sum();
-        while n_pending > MAX_PENDING_ROLLUPS
-            && self.pending.len() > 1
-            && let Some(oldest) = self.pending.pop_front()
-        {
-            n_pending -= oldest.n_rollups;
-            self.shared.drop_rollups(oldest.n_rollups as u64);
         }
     }
 
@@ -282,7 +229,7 @@ impl Worker {
             self.forget_written();
         }
         let connection = self.connection.as_mut().expect("it was just opened");
-        let Some(last) = self.pending.back().map(|batch| batch.number) else {
+        let Some(last) = self.pending.last() else {
             return Ok(());
         };
         if self.run.is_none() {
@@ -291,17 +238,20 @@ impl Worker {
             self.run = Some(connection.query_row(sql, [], |row| row.get(0))?);
         }
         let transaction = connection.transaction()?;
-        for tier in TIERS {
-            let of_tier = self.pending.iter().flat_map(|batch| &batch.rows);
-            let mut of_tier = of_tier.filter(|(table, _)| *table == tier.table).peekable();
-            if of_tier.peek().is_none() {
+        for table in APPENDED {
+            let of_table = self.pending.iter().flat_map(|batch| &batch.rows);
+            let mut of_table = of_table.filter(|(name, _)| *name == table).peekable();
+            if of_table.peek().is_none() {
                 continue;
             }
-            let mut appender = transaction.appender(tier.table)?;
-            for (_, rows) in of_tier {
+            let mut appender = transaction.appender(table)?;
+            for (_, rows) in of_table {
                 appender.append_record_batch(rows.clone())?;
             }
             appender.flush()?;
+        }
+        for batch in self.pending.iter() {
+            alerts::write(&transaction, &batch.alerts, &batch.deliveries)?;
         }
         transaction.execute(
             "UPDATE runs SET last_batch = ? WHERE run = ?",
@@ -313,16 +263,7 @@ impl Worker {
     }
 
     fn forget_written(&mut self) {
-        while self
-            .pending
-            .front()
-            .is_some_and(|batch| batch.number <= self.written_batch)
-        {
-            let batch = self.pending.pop_front().expect("it was just seen");
-            self.shared
-                .rollups_written
-                .fetch_add(batch.n_rollups as u64, Ordering::Relaxed);
-        }
+        self.shared.wrote(self.pending.forget(self.written_batch));
     }
 
     fn age(&mut self) {
@@ -378,11 +319,11 @@ impl Worker {
             std::thread::sleep(RETRY / 4);
             self.write();
         }
-        let n_lost: usize = self.pending.drain(..).map(|batch| batch.n_rollups).sum();
-        if n_lost > 0 {
-            self.shared.drop_rollups(n_lost as u64);
+        let lost = self.pending.forget(u64::MAX);
+        if !lost.is_zero() {
+            self.shared.gave_up(lost);
             error!(
-                n_rollups = n_lost,
+                n_rows = lost.total(),
                 "history could not be written before the end"
             );
         }

@@ -229,7 +229,7 @@ fn many_rows_are_read_in_slices_without_losing_any() {
         writer.append(rollups);
         writer.flush();
     }
-    assert_eq!(writer.stats().rollups_written, 120_000);
+    assert_eq!(writer.stats().written.rollups, 120_000);
     // One step that is longer than a slice, and steps that are shorter.
     let asked = query(Metric::Duration, Stat::Quantile(0.9), 0..600, 86_400);
     let p90 = all.duration.quantile(0.9).map(|at| at.as_secs_f64());

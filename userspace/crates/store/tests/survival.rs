@@ -48,7 +48,7 @@ fn write_for_ever(path: &std::path::Path) {
                 .collect::<Vec<_>>(),
         );
         writer.flush();
-        println!("\nwritten {}", writer.stats().rollups_written);
+        println!("\nwritten {}", writer.stats().written.rollups);
     }
 }
 
@@ -87,7 +87,7 @@ fn write_beyond_the_limit(path: &std::path::Path) {
     println!(
         "\nresumed {n_appended} {} {}",
         n_requests(&reader),
-        stats.rollups_dropped
+        stats.dropped.rollups
     );
 }
 
@@ -101,7 +101,7 @@ fn history_is_there_again_after_a_restart() {
         writer.append(vec![rollup("api", "/a", 200, run, &[MS, MS])]);
         writer.flush();
         assert_eq!(n_requests(&reader), run * 2);
-        assert_eq!(writer.stats().rollups_written, 1);
+        assert_eq!(writer.stats().written.rollups, 1);
         assert_eq!(reader.stats().notice, None);
     }
 }
@@ -114,7 +114,7 @@ fn what_is_queued_at_the_end_is_written() {
     for second in 0..40 {
         writer.append(vec![rollup("api", "/a", 200, second, &[MS])]);
     }
-    assert_eq!(writer.stats().rollups_dropped, 0);
+    assert_eq!(writer.stats().dropped.rollups, 0);
     writer.close();
     assert_eq!(n_requests(&open(&path).1), 40);
 }
@@ -353,9 +353,9 @@ fn full_queue_drops_and_counts_and_never_waits() {
     );
     writer.flush();
     let stats = writer.stats();
-    assert!(stats.rollups_dropped > 0);
-    assert_eq!(stats.rollups_written + stats.rollups_dropped, 500);
-    assert_eq!(n_requests(&reader), stats.rollups_written);
+    assert!(stats.dropped.rollups > 0);
+    assert_eq!(stats.written.rollups + stats.dropped.rollups, 500);
+    assert_eq!(n_requests(&reader), stats.written.rollups);
 }
 
 #[test]
