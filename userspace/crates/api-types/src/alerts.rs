@@ -99,6 +99,10 @@ pub struct AlertRule {
     /// How long the figure has to be back before it is over, in seconds.
     #[serde(default)]
     pub keep_firing_seconds: u64,
+    /// Requests that the window must have for a figure of requests to be
+    /// taken as one; 1 if it is left out.
+    #[serde(default = "one")]
+    pub min_requests: u64,
     /// `info`, `warning` or `critical`.
     pub severity: String,
 }
@@ -109,6 +113,10 @@ fn yes() -> bool {
 
 fn minute() -> u64 {
     60
+}
+
+fn one() -> u64 {
+    1
 }
 
 /// When a figure is too much.

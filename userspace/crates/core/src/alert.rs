@@ -39,6 +39,9 @@ pub struct AlertRule {
     pub hold: Duration,
     /// How long the figure has to be back before the alert is resolved.
     pub keep: Duration,
+    /// Requests that the window must have for a figure of requests to be
+    /// taken as one: percentiles and shares of a few are noise.
+    pub min_requests: u64,
     /// How bad it is.
     pub severity: Severity,
 }
@@ -236,4 +239,217 @@ pub struct Delivery {
     pub error: Option<String>,
     /// Whether it will be tried again.
     pub will_retry: bool,
+}
+
+impl RuleOrigin {
+    /// Every origin.
+    pub const ALL: [Self; 3] = [Self::Default, Self::Label, Self::User];
+
+    /// The name, as history and the API have it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Label => "label",
+            Self::User => "user",
+        }
+    }
+
+    /// The origin of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|origin| origin.as_str() == name)
+    }
+}
+
+impl Severity {
+    /// Every severity, ascending.
+    pub const ALL: [Self; 3] = [Self::Info, Self::Warning, Self::Critical];
+
+    /// The name, as history and the API have it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+
+    /// The severity of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|severity| severity.as_str() == name)
+    }
+}
+
+impl AlertState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Pending, Self::Firing, Self::Resolved];
+
+    /// The name, as history and the API have it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Firing => "firing",
+            Self::Resolved => "resolved",
+        }
+    }
+
+    /// The state of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+}
+
+impl AlertMetric {
+    /// Every metric, in the order they are offered.
+    pub const ALL: [Self; 22] = [
+        Self::RequestRate,
+        Self::ErrorRate,
+        Self::DurationP50,
+        Self::DurationP95,
+        Self::DurationP99,
+        Self::TtfbP95,
+        Self::FeltP95,
+        Self::QueueP95,
+        Self::FirstChunkP95,
+        Self::ChunkIntervalP95,
+        Self::StreamAbortRate,
+        Self::ActiveRequests,
+        Self::CpuCores,
+        Self::CpuShare,
+        Self::ThrottledShare,
+        Self::MemoryBytes,
+        Self::MemoryShare,
+        Self::OomKills,
+        Self::Restarts,
+        Self::CaptureLossShare,
+        Self::GpuUtilization,
+        Self::GpuMemoryShare,
+    ];
+
+    /// The name, as history and the API have it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestRate => "request_rate",
+            Self::ErrorRate => "error_rate",
+            Self::DurationP50 => "duration_p50",
+            Self::DurationP95 => "duration_p95",
+            Self::DurationP99 => "duration_p99",
+            Self::TtfbP95 => "ttfb_p95",
+            Self::FeltP95 => "felt_p95",
+            Self::QueueP95 => "queue_p95",
+            Self::FirstChunkP95 => "first_chunk_p95",
+            Self::ChunkIntervalP95 => "chunk_interval_p95",
+            Self::StreamAbortRate => "stream_abort_rate",
+            Self::ActiveRequests => "active_requests",
+            Self::CpuCores => "cpu_cores",
+            Self::CpuShare => "cpu_share",
+            Self::ThrottledShare => "throttled_share",
+            Self::MemoryBytes => "memory_bytes",
+            Self::MemoryShare => "memory_share",
+            Self::OomKills => "oom_kills",
+            Self::Restarts => "restarts",
+            Self::CaptureLossShare => "capture_loss_share",
+            Self::GpuUtilization => "gpu_utilization",
+            Self::GpuMemoryShare => "gpu_memory_share",
+        }
+    }
+
+    /// The metric of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|metric| metric.as_str() == name)
+    }
+
+    /// What it is, in a few words.
+    #[must_use]
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::RequestRate => "requests a second",
+            Self::ErrorRate => "share of requests that failed",
+            Self::DurationP50 => "median duration",
+            Self::DurationP95 => "95th percentile of durations",
+            Self::DurationP99 => "99th percentile of durations",
+            Self::TtfbP95 => "95th percentile of the time to the first byte",
+            Self::FeltP95 => "95th percentile of what clients felt",
+            Self::QueueP95 => "95th percentile of the wait before the first read",
+            Self::FirstChunkP95 => "95th percentile of the time to the first content chunk",
+            Self::ChunkIntervalP95 => "95th percentile of the time between content chunks",
+            Self::StreamAbortRate => "share of streams whose client went away",
+            Self::ActiveRequests => "requests in progress",
+            Self::CpuCores => "cores used",
+            Self::CpuShare => "share of the processor quota used, of the container nearest to it",
+            Self::ThrottledShare => {
+                "share of enforcement periods throttled, of the container with most"
+            }
+            Self::MemoryBytes => "working set of its containers",
+            Self::MemoryShare => "share of the memory limit used, of the container nearest to it",
+            Self::OomKills => "processes killed for want of memory",
+            Self::Restarts => "starts of containers",
+            Self::CaptureLossShare => "share of observed bytes that were lost or dropped",
+            Self::GpuUtilization => "GPU utilisation",
+            Self::GpuMemoryShare => "share of GPU memory used",
+        }
+    }
+
+    /// Its unit: `s`, `1/s`, `By` or `1`.
+    #[must_use]
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::RequestRate => "1/s",
+            Self::DurationP50
+            | Self::DurationP95
+            | Self::DurationP99
+            | Self::TtfbP95
+            | Self::FeltP95
+            | Self::QueueP95
+            | Self::FirstChunkP95
+            | Self::ChunkIntervalP95 => "s",
+            Self::MemoryBytes => "By",
+            _ => "1",
+        }
+    }
+
+    /// Whether it is a share, 0 to 1.
+    #[must_use]
+    pub fn is_share(self) -> bool {
+        matches!(
+            self,
+            Self::ErrorRate
+                | Self::StreamAbortRate
+                | Self::ThrottledShare
+                | Self::MemoryShare
+                | Self::CaptureLossShare
+                | Self::GpuUtilization
+                | Self::GpuMemoryShare
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_back() {
+        for metric in AlertMetric::ALL {
+            assert_eq!(AlertMetric::parse(metric.as_str()), Some(metric));
+        }
+        for severity in Severity::ALL {
+            assert_eq!(Severity::parse(severity.as_str()), Some(severity));
+        }
+        for state in AlertState::ALL {
+            assert_eq!(AlertState::parse(state.as_str()), Some(state));
+        }
+        for origin in RuleOrigin::ALL {
+            assert_eq!(RuleOrigin::parse(origin.as_str()), Some(origin));
+        }
+        assert_eq!(AlertMetric::parse("latency"), None);
+    }
 }

@@ -17,6 +17,9 @@ const OCTAVE_SHIFT: u32 = 7;
 /// The largest duration told apart (73 min); longer ones count as this long.
 pub const MAX_NS: u64 = (1 << 42) - 1;
 
+/// Buckets to one added from which on it is quicker to look for its place.
+const FEW: usize = 16;
+
 /// Bucket of a duration in nanoseconds.
 #[must_use]
 pub fn bucket_of(ns: u64) -> u16 {
@@ -76,20 +79,50 @@ impl DurationHistogram {
 
     /// Adds every count of `other`.
     pub fn merge(&mut self, other: &Self) {
+        if other.buckets.len() * FEW < self.buckets.len() {
+            for &(bucket, count) in &other.buckets {
+                self.add(bucket, count);
+            }
+            return;
+        }
+        // Both are sorted: one pass adds to the buckets that are there, and
+        // one from the end makes room for the others.
+        let mut n_missing = 0;
+        let mut known = self.buckets.iter_mut().peekable();
         for &(bucket, count) in &other.buckets {
-            self.add(bucket, count);
+            while known.next_if(|(index, _)| *index < bucket).is_some() {}
+            match known.peek_mut() {
+                Some((index, sum)) if *index == bucket => *sum = sum.saturating_add(count),
+                _ => n_missing += 1,
+            }
+        }
+        let (mut from, mut left) = (self.buckets.len(), other.buckets.len());
+        let mut to = from + n_missing;
+        self.buckets.resize(to, (0, 0));
+        while left > 0 && to > from {
+            let next = other.buckets[left - 1];
+            match from.checked_sub(1).map(|at| self.buckets[at]) {
+                Some((index, _)) if index == next.0 => left -= 1,
+                Some(kept) if kept.0 > next.0 => {
+                    (from, to) = (from - 1, to - 1);
+                    self.buckets[to] = kept;
+                }
+                _ => {
+                    (left, to) = (left - 1, to - 1);
+                    self.buckets[to] = next;
+                }
+            }
         }
     }
 
     /// Takes out every count of `other`, which was added before; a count that
     /// is not there is left at zero.
     pub fn subtract(&mut self, other: &Self) {
-        for &(bucket, count) in &other.buckets {
-            if let Ok(at) = self
-                .buckets
-                .binary_search_by_key(&bucket, |(index, _)| *index)
-            {
-                self.buckets[at].1 = self.buckets[at].1.saturating_sub(count);
+        let mut gone = other.buckets.iter().peekable();
+        for (bucket, sum) in &mut self.buckets {
+            while gone.next_if(|(index, _)| index < bucket).is_some() {}
+            if let Some((_, count)) = gone.next_if(|(index, _)| index == bucket) {
+                *sum = sum.saturating_sub(*count);
             }
         }
         self.buckets.retain(|(_, count)| *count > 0);
@@ -151,8 +184,28 @@ impl DurationHistogram {
     /// The bytes end inside a number, or name a bucket that does not exist.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut histogram = Self::default();
-        visit_encoded(bytes, |bucket, count| histogram.add(bucket, count))?;
+        // They come in order, but for bytes that nobody encoded.
+        visit_encoded(bytes, |bucket, count| match histogram.buckets.last() {
+            Some((last, _)) if *last >= bucket => histogram.add(bucket, count),
+            _ => histogram.buckets.push((bucket, count)),
+        })?;
         Ok(histogram)
+    }
+}
+
+/// Counts in any order; those of one bucket are added up.
+impl FromIterator<(u16, u64)> for DurationHistogram {
+    fn from_iter<I: IntoIterator<Item = (u16, u64)>>(counts: I) -> Self {
+        let mut buckets: Vec<(u16, u64)> = counts.into_iter().collect();
+        buckets.sort_unstable_by_key(|(bucket, _)| *bucket);
+        buckets.dedup_by(|later, kept| {
+            let is_same = later.0 == kept.0;
+            if is_same {
+                kept.1 = kept.1.saturating_add(later.1);
+            }
+            is_same
+        });
+        Self { buckets }
     }
 }
 
@@ -240,6 +293,32 @@ mod tests {
         assert!((p50 - 0.001).abs() < 0.001 * 0.008, "{p50}");
         assert!((p100 - 1.0).abs() < 0.008, "{p100}");
         assert_eq!(fast.count(), 100);
+    }
+
+    #[test]
+    fn merging_is_adding_one_by_one_whatever_the_sizes() {
+        // A generator without a seed of chance.
+        let mut random = 0x2545_f491_4f6c_dd1d_u64;
+        let mut next = |below: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % below
+        };
+        for _ in 0..500 {
+            let spread = 1 + next(300);
+            let mut some = |n: u64| -> Vec<(u16, u64)> {
+                (0..n).map(|_| (next(spread) as u16, 1 + next(9))).collect()
+            };
+            let (a, b) = (some(spread / 3), some(spread / 5));
+            let mut merged: DurationHistogram = a.iter().copied().collect();
+            merged.merge(&b.iter().copied().collect());
+            let mut expected = DurationHistogram::default();
+            for (bucket, count) in a.into_iter().chain(b) {
+                expected.add(bucket, count);
+            }
+            assert_eq!(merged, expected);
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@
 
 mod accounts;
 mod aggregator;
+pub mod alert;
 mod facts;
 mod hop;
 mod inference;

@@ -1,0 +1,513 @@
+//! Evaluates every rule on every service, once a second.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use modeltap_core::alert::{Alert, AlertMetric, AlertRule, AlertState, Condition, Silence};
+use modeltap_core::container::Slo;
+use modeltap_core::history::Batch;
+use modeltap_core::resource::ResourceFigures;
+use modeltap_core::rollup::Rollup;
+use modeltap_core::time::UnixNs;
+
+use super::defaults::slo_rules;
+use super::state::{Change, Episode, Judged, Verdict, since, step};
+use super::summary::summary;
+use super::watch::{Budget, Watch, Watched, metric_of, minutes_of};
+use crate::live::{LiveSnapshot, ServiceSnapshot};
+
+/// How long a service may be without a container until its alerts are over.
+const GONE_AFTER: Duration = Duration::from_secs(300);
+/// How long a service that is in no snapshot any longer is remembered.
+const FORGET_AFTER_SECONDS: u64 = 3_600;
+/// A clock that goes back by more than this was set; by less it was corrected.
+const CLOCK_SET_BACK_SECONDS: u64 = 5;
+/// Services that are watched at most.
+const MAX_SERVICES: usize = 2_000;
+/// Rules times services that are watched at most: some 10 kB each.
+const MAX_WATCHED: usize = 20_000;
+/// Values by the minute kept at most: 64 MB.
+const MAX_MINUTES: usize = 16_000_000;
+
+/// What of history a rule needs to compare the present with.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wanted {
+    /// The figure.
+    pub metric: AlertMetric,
+    /// The service; `None` for all.
+    pub service: Option<Arc<str>>,
+    /// How many minutes of it.
+    pub n_minutes: u64,
+}
+
+/// The engine's own state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Rules, of all origins.
+    pub n_rules: usize,
+    /// Services watched.
+    pub n_services: usize,
+    /// Rules of services that are not evaluated because there are too many.
+    pub n_left_out: u64,
+}
+
+/// Rules, the services they are about and the alerts they raise.
+///
+/// It is told a second at a time, and remembers what its rules look back on.
+#[derive(Debug, Default)]
+pub struct Engine {
+    /// Rules of all services and of single ones, but for those of labels.
+    rules: Vec<Arc<AlertRule>>,
+    label_rules: BTreeMap<Arc<str>, Vec<Arc<AlertRule>>>,
+    silences: Vec<Silence>,
+    services: BTreeMap<Arc<str>, Watch>,
+    /// Alerts of before the start whose service or rule is not there yet.
+    resumed: HashMap<(Arc<str>, Arc<str>), Alert>,
+    /// What is over for another reason than its figure.
+    ended: Vec<Alert>,
+    /// The first second and the last.
+    began: Option<u64>,
+    last: u64,
+    n_left_out: u64,
+    next_slot: u64,
+    is_planned: bool,
+}
+
+impl Engine {
+    /// An engine without rules.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Evaluates these rules from now on, beside those of labels. Alerts of a
+    /// rule that is there no longer are over.
+    pub fn set_rules(&mut self, rules: Vec<AlertRule>) {
+        self.rules = rules.into_iter().map(Arc::new).collect();
+        self.is_planned = false;
+    }
+
+    /// Every rule that is evaluated or could be, those of labels last.
+    #[must_use]
+    pub fn rules(&self) -> Vec<AlertRule> {
+        let labels = self.label_rules.values().flatten();
+        let all = self.rules.iter().chain(labels);
+        all.map(|rule| AlertRule::clone(rule)).collect()
+    }
+
+    /// Marks alerts as silenced by these from now on.
+    pub fn set_silences(&mut self, silences: Vec<Silence>) {
+        self.silences = silences;
+    }
+
+    /// Takes up alerts that fired when the daemon ended; before the first
+    /// second.
+    pub fn resume(&mut self, firing: Vec<Alert>) {
+        for alert in firing {
+            if alert.state == AlertState::Firing {
+                let key = (Arc::clone(&alert.rule), Arc::clone(&alert.service));
+                self.resumed.insert(key, alert);
+            }
+        }
+    }
+
+    /// What of history the rules need.
+    #[must_use]
+    pub fn wanted(&self) -> Vec<Wanted> {
+        let mut wanted: BTreeMap<(Option<Arc<str>>, AlertMetric), u64> = BTreeMap::new();
+        for rule in self.rules.iter().filter(|rule| rule.enabled) {
+            let n_minutes = minutes_of(&rule.condition) as u64;
+            if n_minutes > 0 {
+                let key = (rule.service.clone(), metric_of(rule));
+                let known = wanted.entry(key).or_default();
+                *known = n_minutes.max(*known);
+            }
+        }
+        let all = wanted.into_iter();
+        all.map(|((service, metric), n_minutes)| Wanted {
+            metric,
+            service,
+            n_minutes,
+        })
+        .collect()
+    }
+
+    /// Takes a figure of a service from history, a value a minute from the
+    /// minute `first` (since the epoch) on; what was seen since the start
+    /// stays as it is.
+    pub fn prime(
+        &mut self,
+        service: &str,
+        metric: AlertMetric,
+        first: u64,
+        values: &[Option<f64>],
+    ) {
+        let now = self.last / 60;
+        if let Some(watch) = self.services.get_mut(service) {
+            watch.prime(metric, first, values, now);
+        }
+    }
+
+    /// Takes the second that ended at `now`, what it brought and how every
+    /// service is after it. Gives the alerts that began to fire, are over, or
+    /// whose silence began or ended.
+    pub fn evaluate(&mut self, now: UnixNs, batch: &Batch, live: &LiveSnapshot) -> Vec<Alert> {
+        let second = now.seconds().saturating_sub(1);
+        if second + CLOCK_SET_BACK_SECONDS < self.last {
+            self.began = Some(second);
+            for watch in self.services.values_mut() {
+                watch.set_back(second);
+            }
+        } else if second <= self.last {
+            return Vec::new();
+        }
+        self.last = second;
+        self.began.get_or_insert(second);
+        self.meet(second, live);
+        self.replan(now);
+
+        let mut resources: Vec<(&str, &ResourceFigures)> = (batch.resources.iter())
+            .map(|used| (&*used.service, &used.figures))
+            .collect();
+        resources.sort_unstable_by_key(|(service, _)| *service);
+        let mut groups: HashMap<&str, &[Rollup]> = HashMap::new();
+        let by_service = |a: &Rollup, b: &Rollup| a.key.service == b.key.service;
+        for group in batch.rollups.chunk_by(by_service) {
+            groups.insert(&group[0].key.service, group);
+        }
+
+        let mut changed = std::mem::take(&mut self.ended);
+        let started = self.began.unwrap_or(second);
+        for watch in self.services.values_mut() {
+            let name = Arc::clone(&watch.name);
+            let rollups = groups.get(&*name).copied().unwrap_or_default();
+            let from = resources.partition_point(|(service, _)| *service < &*name);
+            let own = resources[from..].iter();
+            let own = own.take_while(|(service, _)| *service == &*name);
+            let found = live.service(&name);
+            watch.take(second, rollups, own.map(|(_, figures)| *figures), found);
+            evaluate(watch, second, now, started, &self.silences, &mut changed);
+        }
+        self.forget(now, live, &mut changed);
+        changed
+    }
+
+    /// Alerts that fire or may soon: firing before pending, then the worst,
+    /// then the oldest.
+    #[must_use]
+    pub fn active(&self) -> Vec<Alert> {
+        let mut alerts: Vec<Alert> = (self.services.values())
+            .flat_map(|watch| {
+                let episodes = watch.watched.iter();
+                episodes.filter_map(|watched| alert(&watch.name, watched, None))
+            })
+            .chain(self.resumed.values().cloned())
+            .collect();
+        let order = |alert: &Alert| {
+            let by_badness = std::cmp::Reverse((alert.state, alert.severity));
+            (by_badness, alert.since, Arc::clone(&alert.id))
+        };
+        alerts.sort_by_cached_key(order);
+        alerts
+    }
+
+    /// The engine's own state.
+    #[must_use]
+    pub fn stats(&self) -> EngineStats {
+        EngineStats {
+            n_rules: self.rules.len() + self.label_rules.values().map(Vec::len).sum::<usize>(),
+            n_services: self.services.len(),
+            n_left_out: self.n_left_out,
+        }
+    }
+
+    /// Makes room for services that are new, and takes what labels say.
+    fn meet(&mut self, second: u64, live: &LiveSnapshot) {
+        for service in &live.services {
+            if !self.services.contains_key(&service.name) && self.services.len() < MAX_SERVICES {
+                self.add(&service.name, second);
+            }
+            if let Some(watch) = self.services.get_mut(&service.name)
+                && !service.containers.is_empty()
+                && watch.slo != promised(service)
+            {
+                watch.slo = promised(service);
+                self.is_planned = false;
+            }
+        }
+        // The service of an alert that goes on may be gone.
+        if second == self.began.unwrap_or(second) {
+            let names: Vec<Arc<str>> = self.resumed.keys().map(|(_, name)| name.clone()).collect();
+            for name in names {
+                if !self.services.contains_key(&name) && self.services.len() < MAX_SERVICES {
+                    self.add(&name, second);
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, name: &Arc<str>, second: u64) {
+        self.next_slot += 7;
+        let watch = Watch::new(Arc::clone(name), second, self.next_slot);
+        self.services.insert(Arc::clone(name), watch);
+        self.is_planned = false;
+    }
+
+    /// Gives every service its rules, after either changed.
+    fn replan(&mut self, now: UnixNs) {
+        if self.is_planned {
+            return;
+        }
+        self.is_planned = true;
+        self.label_rules.clear();
+        let mut budget = Budget {
+            n_watched: MAX_WATCHED,
+            n_minutes: MAX_MINUTES,
+            n_left_out: 0,
+        };
+        for watch in self.services.values_mut() {
+            let of_labels: Vec<_> = slo_rules(&watch.name, &watch.slo)
+                .into_iter()
+                .map(Arc::new)
+                .collect();
+            let is_about = |rule: &&Arc<AlertRule>| {
+                let about = rule.service.as_ref();
+                rule.enabled && about.is_none_or(|service| *service == watch.name)
+            };
+            let rules = self.rules.iter().chain(&of_labels);
+            let rules: Vec<_> = rules.filter(is_about).cloned().collect();
+            if !of_labels.is_empty() {
+                self.label_rules.insert(Arc::clone(&watch.name), of_labels);
+            }
+            for gone in watch.plan(&rules, &mut budget) {
+                let reason = "its rule was changed or taken away";
+                self.ended.extend(over(&watch.name, &gone, now, reason));
+            }
+            if self.resumed.is_empty() {
+                continue;
+            }
+            for watched in &mut watch.watched {
+                let key = (Arc::clone(&watched.rule.id), Arc::clone(&watch.name));
+                if let Some(alert) = self.resumed.remove(&key) {
+                    watched.episode = Some(Box::new(resumed(alert)));
+                }
+            }
+        }
+        self.n_left_out = budget.n_left_out;
+    }
+
+    /// Forgets services that are gone, and alerts of before the start that
+    /// nothing takes up.
+    fn forget(&mut self, now: UnixNs, live: &LiveSnapshot, changed: &mut Vec<Alert>) {
+        let second = self.last;
+        let mut n_rules_gone = 0;
+        for watch in self.services.values_mut() {
+            let gone_for = second.saturating_sub(watch.last_running);
+            if gone_for >= GONE_AFTER.as_secs() && watch.slo != Slo::default() {
+                watch.slo = Slo::default();
+                n_rules_gone += 1;
+            }
+        }
+        if n_rules_gone > 0 {
+            self.is_planned = false;
+        }
+        self.services.retain(|name, watch| {
+            second.saturating_sub(watch.last_running) < FORGET_AFTER_SECONDS
+                || live.service(name).is_some()
+                || watch
+                    .watched
+                    .iter()
+                    .any(|watched| watched.episode.is_some())
+        });
+        let age = second.saturating_sub(self.began.unwrap_or(second));
+        if !self.resumed.is_empty() && age >= GONE_AFTER.as_secs() {
+            for (_, mut alert) in self.resumed.drain() {
+                alert.state = AlertState::Resolved;
+                alert.resolved = Some(now);
+                alert
+                    .summary
+                    .push_str("; over, for its rule or its service is gone");
+                changed.push(alert);
+            }
+        }
+    }
+}
+
+/// Evaluates the rules of one service.
+fn evaluate(
+    watch: &mut Watch,
+    second: u64,
+    now: UnixNs,
+    started: u64,
+    silences: &[Silence],
+    changed: &mut Vec<Alert>,
+) {
+    let name = Arc::clone(&watch.name);
+    let gone_since = watch.last_running.max(started);
+    let is_gone = second.saturating_sub(gone_since) >= GONE_AFTER.as_secs();
+    for at in 0..watch.watched.len() {
+        let judged = watch.judge(at, second);
+        let has_seen = watch.has_seen(watch.watched[at].rule.window.as_secs(), second);
+        let is_running = watch.is_running;
+        let watched = &mut watch.watched[at];
+        let is_traffic = matches!(watched.rule.condition, Condition::NoTraffic { .. });
+        // What is left in the windows of a service that is gone begins nothing.
+        let begins = judged.verdict == Verdict::Beyond && (is_traffic || !is_gone);
+        if watched.episode.is_none() && !begins {
+            continue;
+        }
+        let rule = Arc::clone(&watched.rule);
+        let held = watched
+            .episode
+            .as_deref()
+            .is_some_and(|episode| waits(episode, judged, has_seen, is_running));
+        if let Some(reason) = ended(watched, now, is_gone) {
+            changed.extend(over(&name, watched, now, &reason));
+            watched.episode = None;
+            continue;
+        }
+        if !held {
+            let id = || episode_id(&rule.id, &name, now);
+            match step(&mut watched.episode, &rule, judged, now, id) {
+                Change::None => {}
+                Change::Fired => {
+                    silence(watched, &name, now, silences);
+                    changed.extend(alert(&name, watched, None));
+                    continue;
+                }
+                Change::Resolved => {
+                    let reason = match judged.verdict {
+                        Verdict::Unknown => Some("there is no figure any longer"),
+                        _ => None,
+                    };
+                    changed.extend(over(&name, watched, now, reason.unwrap_or_default()));
+                    watched.episode = None;
+                    continue;
+                }
+            }
+        }
+        if silence(watched, &name, now, silences) {
+            changed.extend(alert(&name, watched, None));
+        }
+    }
+}
+
+/// Whether an alert that fires stays as it is, whatever was judged: nothing is
+/// known of a service without containers, nor, of what goes on from before the
+/// start, until the whole window was seen.
+fn waits(episode: &Episode, judged: Judged, has_seen: bool, is_running: bool) -> bool {
+    let is_back = matches!(judged.verdict, Verdict::Back | Verdict::Unknown);
+    let is_unknown = judged.verdict == Verdict::Unknown;
+    episode.fired.is_some()
+        && (episode.is_resumed && !has_seen && is_back || !is_running && is_unknown)
+}
+
+/// Why a firing alert is over though its figure is not back.
+fn ended(watched: &Watched, now: UnixNs, is_gone: bool) -> Option<String> {
+    let episode = watched.episode.as_deref()?;
+    match watched.rule.condition {
+        Condition::NoTraffic { past } => {
+            // A minute more, for the past is told by whole ones.
+            let is_usual = since(episode.since, now) >= past + Duration::from_secs(60);
+            is_usual.then(|| "there was some too long ago to miss it".to_owned())
+        }
+        _ => is_gone.then(|| {
+            let minutes = GONE_AFTER.as_secs() / 60;
+            format!("the service has had no container for {minutes} min")
+        }),
+    }
+}
+
+/// Marks the alert by the silence that holds; true if that changed and it
+/// fires.
+fn silence(watched: &mut Watched, service: &str, now: UnixNs, silences: &[Silence]) -> bool {
+    let rule = &watched.rule.id;
+    let holds = |silence: &&Silence| {
+        (silence.from..silence.until).contains(&now)
+            && silence.service.as_deref().is_none_or(|of| of == service)
+            && silence.rule.as_ref().is_none_or(|of| of == rule)
+    };
+    let by = silences.iter().find(holds).map(|found| found.id.clone());
+    let Some(episode) = watched.episode.as_deref_mut() else {
+        return false;
+    };
+    if episode.silenced_by == by {
+        return false;
+    }
+    episode.silenced_by = by;
+    episode.fired.is_some()
+}
+
+/// The alert of a rule that holds.
+fn alert(service: &Arc<str>, watched: &Watched, over: Option<(UnixNs, &str)>) -> Option<Alert> {
+    let episode = watched.episode.as_deref()?;
+    let rule = &watched.rule;
+    let reason = over
+        .map(|(_, reason)| reason)
+        .filter(|text| !text.is_empty());
+    Some(Alert {
+        id: Arc::clone(&episode.id),
+        rule: Arc::clone(&rule.id),
+        rule_name: rule.name.clone(),
+        service: Arc::clone(service),
+        severity: rule.severity,
+        state: over.map_or(episode.state(), |_| AlertState::Resolved),
+        value: episode.value,
+        threshold: episode.threshold,
+        summary: summary(service, rule, episode.value, episode.threshold, reason),
+        since: episode.since,
+        fired: episode.fired,
+        resolved: over.map(|(at, _)| at),
+        silenced_by: episode.silenced_by.clone(),
+    })
+}
+
+/// The same, over; `None` if it never fired.
+fn over(service: &Arc<str>, watched: &Watched, now: UnixNs, reason: &str) -> Option<Alert> {
+    watched.episode.as_ref()?.fired?;
+    alert(service, watched, Some((now, reason)))
+}
+
+fn resumed(alert: Alert) -> Episode {
+    Episode {
+        id: alert.id,
+        since: alert.since,
+        fired: alert.fired,
+        back_since: None,
+        value: alert.value,
+        threshold: alert.threshold,
+        silenced_by: alert.silenced_by,
+        is_resumed: true,
+    }
+}
+
+/// The strictest of what the running containers promise.
+fn promised(service: &ServiceSnapshot) -> Slo {
+    let mut strictest = Slo::default();
+    for container in &service.containers {
+        let Slo {
+            latency_p95,
+            error_rate,
+        } = container.slo;
+        strictest.latency_p95 = match (strictest.latency_p95, latency_p95) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        strictest.error_rate = match (strictest.error_rate, error_rate) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+    strictest
+}
+
+/// Names an episode: the same rule, service and instant give the same name.
+fn episode_id(rule: &str, service: &str, since: UnixNs) -> Arc<str> {
+    // FNV-1a, with the names kept apart by a byte that is in neither.
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in rule.bytes().chain([0xff]).chain(service.bytes()) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    format!("{:x}-{hash:016x}", since.millis()).into()
+}
