@@ -31,6 +31,7 @@ mod writer;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use alerts::{AlertQuery, Edit, EditError, Edited, MAX_ALERTS};
 pub use open::OpenError;
 pub use probe::{ProbeCommand, probe_open};
 pub use query::{

@@ -161,10 +161,11 @@ pub(crate) const EVENT_COLUMNS: [&str; 5] = ["happened", "kind", "service", "con
 const CHECKPOINT_THRESHOLD: &str = "8MiB";
 
 /// Each brings the schema from its index to the next version.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
 ];
 
 /// The schema version this program writes.

@@ -11,8 +11,9 @@ use modeltap_core::history;
 use modeltap_core::time::UnixNs;
 use tracing::{error, info, warn};
 
-use crate::alerts;
+use crate::alerts::{self, Edit, EditError, Edited};
 use crate::pending::Pending;
+use crate::probe::one_line;
 use crate::schema::{APPENDED, connect};
 use crate::shared::{Counts, Shared, Stats};
 use crate::tiers::{Aging, Retention, Step};
@@ -38,6 +39,7 @@ pub(crate) struct WorkerConfig {
 
 enum Message {
     Batch(Box<history::Batch>),
+    Edit(Box<Edit>, Edited),
     Flush(SyncSender<()>),
 }
 
@@ -94,6 +96,24 @@ impl Writer {
         ) = inbox.try_send(Message::Batch(Box::new(batch)))
         {
             self.shared.gave_up(Counts::of(&lost));
+        }
+    }
+
+    /// Hands a change of rules or silences to the writing thread, which calls
+    /// `done` once it is committed or refused: nothing of it is tried again.
+    /// Never waits.
+    pub fn edit(&self, edit: Edit, done: Edited) {
+        let message = Message::Edit(Box::new(edit), done);
+        let sent = match &self.inbox {
+            Some(inbox) => inbox.try_send(message),
+            None => Err(TrySendError::Disconnected(message)),
+        };
+        if let Err(
+            TrySendError::Full(Message::Edit(_, done))
+            | TrySendError::Disconnected(Message::Edit(_, done)),
+        ) = sent
+        {
+            done(Err(EditError::Busy));
         }
     }
 
@@ -181,8 +201,22 @@ impl Worker {
     fn take(&mut self, message: Message, flushes: &mut Vec<SyncSender<()>>) {
         match message {
             Message::Batch(batch) => self.shared.gave_up(self.pending.push(*batch)),
+            Message::Edit(edit, done) => done(self.edit(&edit)),
             Message::Flush(done) => flushes.push(done),
         }
+    }
+
+    fn edit(&mut self, edit: &Edit) -> Result<(), EditError> {
+        let Some(connection) = &mut self.connection else {
+            let error = self.shared.stats().error;
+            return Err(EditError::Refused(
+                error.unwrap_or_else(|| "it is closed".into()),
+            ));
+        };
+        alerts::edit(connection, edit).map_err(|error| {
+            self.reopen_if_broken();
+            EditError::Refused(one_line(&error.to_string()))
+        })
     }
 
     /// Writes everything that waits, in one transaction.
