@@ -1,14 +1,19 @@
-//! Prometheus' text exposition of what was counted.
+//! What leaves the daemon for other systems: Prometheus' text exposition of
+//! what was counted, and alerts ([`notify`]).
 //!
-//! It renders what it is given and knows no clock, socket or database. Names
-//! are OpenTelemetry's semantic conventions in Prometheus' spelling; what they
-//! do not name begins with `modeltap_`.
+//! The exposition renders what it is given and knows no clock, socket or
+//! database. Names are OpenTelemetry's semantic conventions in Prometheus'
+//! spelling; what they do not name begins with `modeltap_`. The notifiers know
+//! neither rules nor history: they are handed alerts and tell how each
+//! delivery went.
 //!
 //! Invariants: a family stands in one piece, no set of labels appears twice
-//! in it, and the order of everything depends only on names.
+//! in it, and the order of everything depends only on names. Every queue is
+//! bounded, and no secret is in a message, a log or a `Debug`.
 #![forbid(unsafe_code)]
 
 mod containers;
+pub mod notify;
 mod routes;
 mod text;
 
