@@ -16,9 +16,21 @@
 //! here, and bounded, stripped of control characters and escaped as each
 //! receiver needs it. URLs of receivers are secrets; only their host is told.
 
+mod alertmanager;
+mod email;
+mod http;
+mod ledger;
+mod message;
 mod notifiers;
-#[expect(dead_code, reason = "the tasks that send read them")]
+mod pagerduty;
+mod queue;
+mod receiver;
+mod records;
 mod settings;
+mod slack;
+mod text;
+mod webhook;
+mod worker;
 
 use std::fmt;
 

@@ -30,6 +30,8 @@ pub struct Settings {
     pub email: Option<EmailSettings>,
     /// The base address of an Alertmanager, without `/api/v2`.
     pub alertmanager: Option<Endpoint>,
+    /// This host's name, which tells several daemons apart; may be empty.
+    pub host: String,
     /// Where people reach the dashboard, for links.
     pub public_url: Option<Endpoint>,
     /// Times and limits.
@@ -209,6 +211,13 @@ impl Endpoint {
 
     pub(crate) fn url(&self) -> &Url {
         &self.0
+    }
+
+    /// The same place, with more behind its path.
+    pub(crate) fn join(&self, path: &str) -> Self {
+        let mut url = self.0.clone();
+        url.set_path(&format!("{}{path}", url.path().trim_end_matches('/')));
+        Self(url)
     }
 }
 
@@ -431,3 +440,6 @@ fn unescaped(text: &str) -> Result<String, SettingError> {
     }
     String::from_utf8(bytes).map_err(|_| SettingError::Encoding)
 }
+
+#[cfg(test)]
+mod tests;
