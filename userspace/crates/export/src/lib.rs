@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod containers;
+mod notifications;
 pub mod notify;
 mod routes;
 mod text;
@@ -28,6 +29,7 @@ use modeltap_core::totals::{
     error_type,
 };
 
+use crate::notify::NotifierStats;
 use crate::text::{Kind, Text};
 
 const NS_PER_SECOND: f64 = 1e9;
@@ -41,6 +43,8 @@ pub struct Exposition<'a> {
     pub accounting: &'a CaptureAccounting,
     /// The daemon's own state.
     pub own: Own<'a>,
+    /// What each configured notifier did.
+    pub notifiers: &'a [NotifierStats],
 }
 
 /// The daemon's own state.
@@ -76,6 +80,7 @@ pub fn render(exposition: &Exposition<'_>) -> String {
     containers::containers(&mut text, exposition.totals);
     capture(&mut text, exposition.accounting);
     own(&mut text, exposition.own);
+    notifications::notifications(&mut text, exposition.notifiers);
     text.into_string()
 }
 

@@ -58,7 +58,8 @@ pub struct PagerDutySettings {
 
 impl PagerDutySettings {
     /// Where events are sent to.
-    pub(crate) fn endpoint(&self) -> Endpoint {
+    #[must_use]
+    pub fn endpoint(&self) -> Endpoint {
         self.url
             .clone()
             .unwrap_or_else(|| Endpoint::parse(PAGERDUTY_URL).expect("the constant is a URL"))
