@@ -21,6 +21,7 @@ use modeltap_core::rollup::Rollup;
 use modeltap_core::time::{TimeAnchor, UnixNs};
 use modeltap_discovery::cgroup::{CgroupError, Hierarchy};
 use modeltap_discovery::{DiscoveryEvent, listeners};
+use modeltap_export::notify::{self, Notifiers};
 use modeltap_metrics::LiveSnapshot;
 use modeltap_store::{ProbeCommand, Reader, Retention, Store, StoreConfig, Writer};
 use tokio::sync::{Mutex, mpsc, watch};
@@ -52,6 +53,7 @@ pub struct App {
     writer: Writer,
     reader: Reader,
     recorder: Option<Recorder>,
+    notifiers: notify::Settings,
     config: Config,
 }
 
@@ -61,6 +63,7 @@ impl App {
     /// # Errors
     /// The first part that cannot be built; nothing is left behind.
     pub async fn build(config: &Config, recording: Option<&Path>) -> anyhow::Result<Self> {
+        let notifiers = crate::notify::settings(config)?;
         loader::check()?;
         let server = bind(config).await?;
         let recorder = recording.map(Recorder::create).transpose()?;
@@ -79,6 +82,7 @@ impl App {
             writer,
             reader,
             recorder,
+            notifiers,
             config: config.clone(),
         })
     }
@@ -105,6 +109,7 @@ impl App {
             drain_counts.clone(),
             self.probes.n_programs(),
         ));
+        telemetry.notifiers = Some(Notifiers::start(self.notifiers)?);
         let counting = Counting::new(telemetry).await;
         let sources = counting.sources(ask_sender, Some(self.reader));
 
@@ -261,6 +266,9 @@ impl Counting {
             }
         }
         writer.append(self.counter.finish());
+        if let Some(notifiers) = &self.telemetry.notifiers {
+            notifiers.stop().await;
+        }
         writer.close();
     }
 
@@ -300,7 +308,9 @@ impl Counting {
             }
             Ask::Metrics(sender) => {
                 let daemon = self.daemon.borrow().clone();
-                let _ = sender.send(render(&aggregator.totals(), &daemon));
+                let notifiers = self.telemetry.notifiers.as_ref();
+                let notifiers = notifiers.map_or_else(Vec::new, Notifiers::stats);
+                let _ = sender.send(render(&aggregator.totals(), &daemon, &notifiers));
             }
         }
     }

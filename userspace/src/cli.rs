@@ -12,7 +12,12 @@ use crate::config::LogFormat;
 ///
 /// Every option is also a key of modeltap.toml and a MODELTAP_* variable:
 /// defaults < file < variables < options. Secrets come from the environment
-/// only: MODELTAP_TOKEN or MODELTAP_TOKEN_FILE.
+/// only: MODELTAP_TOKEN protects the API; alerts are sent by
+/// MODELTAP_WEBHOOK_URL (and MODELTAP_WEBHOOK_TOKEN),
+/// MODELTAP_SLACK_WEBHOOK_URL, MODELTAP_PAGERDUTY_ROUTING_KEY (and
+/// MODELTAP_PAGERDUTY_URL), MODELTAP_SMTP_URL with MODELTAP_EMAIL_FROM and
+/// MODELTAP_EMAIL_TO, MODELTAP_ALERTMANAGER_URL. Each may end in _FILE and
+/// then names a file that holds the value.
 #[derive(Debug, Parser)]
 #[command(name = "modeltap", version, about, long_about)]
 pub struct Cli {
@@ -94,6 +99,10 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_name = "NAME", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed_hosts: Option<Vec<String>>,
+    /// Where people reach the dashboard, for links in notifications
+    #[arg(long, global = true, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<String>,
     /// Size of the kernel's ring buffer in bytes [default: 8388608]
     #[arg(long, global = true, value_name = "BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -13,6 +13,7 @@ use modeltap_core::container::Inspect;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::cli::Options;
+use crate::notify;
 
 /// Where the configuration is looked for if nothing is said.
 const DEFAULT_FILE: &str = "/etc/modeltap/modeltap.toml";
@@ -38,6 +39,8 @@ pub struct Config {
     pub port_file: Option<PathBuf>,
     /// Host names under which the API may be asked for.
     pub allowed_hosts: Vec<String>,
+    /// Where people reach the dashboard, for links in notifications.
+    pub public_url: Option<String>,
     /// Size of the kernel's ring buffer in bytes.
     pub ring_bytes: u32,
     /// What may be read of every container's bodies.
@@ -118,6 +121,7 @@ impl Default for Config {
                 .unwrap_or_else(|| modeltap_discovery::docker::DEFAULT_HOST.to_owned()),
             port_file: None,
             allowed_hosts: Vec::new(),
+            public_url: None,
             ring_bytes: 8 * 1024 * 1024,
             inspect: Fields::default(),
             keep_seconds: hours(6),
@@ -162,6 +166,7 @@ pub fn token() -> anyhow::Result<Option<String>> {
 /// `MODELTAP_*` variables that are no key of ours: likely misspelt.
 pub fn unknown_variables() -> Vec<String> {
     let known = keys();
+    let notifiers: Vec<_> = notify::variables().collect();
     let others = [
         "config",
         "token",
@@ -173,6 +178,7 @@ pub fn unknown_variables() -> Vec<String> {
     ];
     env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())
+        .filter(|name| !notifiers.contains(name))
         .filter(|name| {
             name.strip_prefix(ENV_PREFIX).is_some_and(|key| {
                 let key = key.to_lowercase();

@@ -7,6 +7,7 @@ mod app;
 mod cli;
 mod config;
 mod logging;
+mod notify;
 mod pipeline;
 mod recorder;
 mod replay;
@@ -46,6 +47,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
         Some(Command::Config) => {
             print!("{}", config::describe(&config, &figment)?);
+            print!("{}", notify::describe(&notify::settings(&config)?));
             Ok(())
         }
         Some(Command::Replay { file }) => block_on(&config, replay(&config, file)),

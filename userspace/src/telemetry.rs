@@ -14,6 +14,7 @@ use modeltap_core::connection::CgroupId;
 use modeltap_core::container::DockerState;
 use modeltap_core::time::{MonotonicNs, UnixNs};
 use modeltap_core::totals::Totals;
+use modeltap_export::notify::{NotifierStats, Notifiers};
 use modeltap_export::{Exposition, Own};
 use modeltap_metrics::{CgroupReport, reports};
 use modeltap_protocol::Stats;
@@ -45,6 +46,8 @@ pub struct Telemetry {
     pub kernel: Option<(Arc<Mutex<Control>>, Arc<DrainCounts>, u32)>,
     /// What the kernel is too old to tell, and what it lacks for it.
     pub untold: Vec<(&'static str, String)>,
+    /// Who tells of alerts; `None` in a replay.
+    pub notifiers: Option<Notifiers>,
     parser: watch::Receiver<ParserReport>,
     history: modeltap_store::Reader,
     started: UnixNs,
@@ -58,6 +61,7 @@ impl Telemetry {
         Self {
             kernel: None,
             untold: Vec::new(),
+            notifiers: None,
             parser,
             history,
             started: clock::anchor().unix,
@@ -170,7 +174,7 @@ fn resident_bytes() -> u64 {
 }
 
 /// Prometheus' text of everything.
-pub fn render(totals: &Totals, daemon: &DaemonState) -> String {
+pub fn render(totals: &Totals, daemon: &DaemonState, notifiers: &[NotifierStats]) -> String {
     let own = Own {
         version: env!("CARGO_PKG_VERSION"),
         rollups_written: daemon.store.written.rollups,
@@ -186,5 +190,6 @@ pub fn render(totals: &Totals, daemon: &DaemonState) -> String {
         totals,
         accounting: &daemon.accounting,
         own,
+        notifiers,
     })
 }

@@ -1,14 +1,20 @@
-//! Prometheus' text exposition of what was counted.
+//! What leaves the daemon for other systems: Prometheus' text exposition of
+//! what was counted, and alerts ([`notify`]).
 //!
-//! It renders what it is given and knows no clock, socket or database. Names
-//! are OpenTelemetry's semantic conventions in Prometheus' spelling; what they
-//! do not name begins with `modeltap_`.
+//! The exposition renders what it is given and knows no clock, socket or
+//! database. Names are OpenTelemetry's semantic conventions in Prometheus'
+//! spelling; what they do not name begins with `modeltap_`. The notifiers know
+//! neither rules nor history: they are handed alerts and tell how each
+//! delivery went.
 //!
 //! Invariants: a family stands in one piece, no set of labels appears twice
-//! in it, and the order of everything depends only on names.
+//! in it, and the order of everything depends only on names. Every queue is
+//! bounded, and no secret is in a message, a log or a `Debug`.
 #![forbid(unsafe_code)]
 
 mod containers;
+mod notifications;
+pub mod notify;
 mod routes;
 mod text;
 
@@ -23,6 +29,7 @@ use modeltap_core::totals::{
     error_type,
 };
 
+use crate::notify::NotifierStats;
 use crate::text::{Kind, Text};
 
 const NS_PER_SECOND: f64 = 1e9;
@@ -36,6 +43,8 @@ pub struct Exposition<'a> {
     pub accounting: &'a CaptureAccounting,
     /// The daemon's own state.
     pub own: Own<'a>,
+    /// What each configured notifier did.
+    pub notifiers: &'a [NotifierStats],
 }
 
 /// The daemon's own state.
@@ -71,6 +80,7 @@ pub fn render(exposition: &Exposition<'_>) -> String {
     containers::containers(&mut text, exposition.totals);
     capture(&mut text, exposition.accounting);
     own(&mut text, exposition.own);
+    notifications::notifications(&mut text, exposition.notifiers);
     text.into_string()
 }
 

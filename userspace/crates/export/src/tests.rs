@@ -14,6 +14,7 @@ use modeltap_core::totals::{
 };
 
 use super::*;
+use crate::notify::Channel;
 
 fn series(route: &str, status: Option<u16>, outcome: Outcome, millis: &[u64]) -> SeriesTotals {
     let mut counters = Counters::default();
@@ -71,6 +72,15 @@ fn rendered_totals(totals: &Totals) -> String {
         totals,
         accounting: &accounting,
         own,
+        notifiers: &[NotifierStats {
+            channel: Channel::Slack,
+            delivered: 4,
+            retried: 3,
+            failed: 2,
+            dropped: 1,
+            silenced: 5,
+            n_queued: 6,
+        }],
     })
 }
 
@@ -338,6 +348,9 @@ fn golden_lines_of_everything_a_container_can_have() {
         format!("modeltap_kernel_responses_total{{{of},status_class=\"5xx\"}} 2"),
         format!("modeltap_unseen_bytes_total{{{of}}} 4096"),
         "modeltap_store_write_failures_total 6".to_owned(),
+        "modeltap_notifications_total{notifier=\"slack\",outcome=\"delivered\"} 4".to_owned(),
+        "modeltap_notifications_total{notifier=\"slack\",outcome=\"silenced\"} 5".to_owned(),
+        "modeltap_notifications_queued{notifier=\"slack\"} 6".to_owned(),
         "process_cpu_seconds_total 1.25".to_owned(),
     ] {
         assert!(
