@@ -3,7 +3,8 @@
 //! [`docker::watch`] asks Docker (inventory first, events after) and tells
 //! what it learns as [`DiscoveryEvent`]s; [`directory::Directory`] is the
 //! resulting map from cgroup to container; [`listeners`] says on which ports a
-//! container listens, for connections that are older than the daemon.
+//! container listens, for connections that are older than the daemon;
+//! [`resources`] reads what each one uses of the host.
 //!
 //! It does not know what the containers serve, and nothing of probes, requests
 //! or the wire. Docker and `/proc` are only ever read.
@@ -22,6 +23,7 @@ pub mod directory;
 pub mod docker;
 pub mod labels;
 pub mod listeners;
+pub mod resources;
 
 pub use directory::Directory;
 pub use docker::{Config, watch};
