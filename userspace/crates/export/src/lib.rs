@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod containers;
+mod resources;
 mod routes;
 mod text;
 

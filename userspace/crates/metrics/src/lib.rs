@@ -25,6 +25,7 @@ mod hop;
 mod inference;
 mod live;
 mod recent;
+mod resources;
 mod route;
 mod series;
 mod service;
@@ -40,4 +41,5 @@ pub use live::{
     ServiceSnapshot, SessionSnapshot, StreamWindow, TimeParts, WindowFigures,
 };
 pub use recent::FinishedRequest;
+pub use resources::ResourceSnapshot;
 pub use template::OTHER as OTHER_ROUTE;
