@@ -10,6 +10,7 @@ mod logging;
 mod pipeline;
 mod recorder;
 mod replay;
+mod resources;
 mod telemetry;
 mod verify;
 

@@ -30,6 +30,7 @@ pub use docker::{Config, watch};
 
 use modeltap_core::connection::CgroupId;
 use modeltap_core::container::{Container, ContainerId, DockerState};
+use modeltap_core::timeline::TimelineEvent;
 
 /// What [`watch`] learned.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,4 +48,6 @@ pub enum DiscoveryEvent {
     Excluded(u32),
     /// Where the connection to Docker stands; sent when it changes.
     State(DockerState),
+    /// Something happened to a container, after the daemon's start; told once.
+    Happened(TimelineEvent),
 }
