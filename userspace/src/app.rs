@@ -17,9 +17,10 @@ use modeltap_capture::ring::DrainCounts;
 use modeltap_capture::{clock, loader, memory, ring};
 use modeltap_core::connection::CgroupId;
 use modeltap_core::container::{Container, Inspect};
-use modeltap_core::rollup::Rollup;
+use modeltap_core::history::Batch;
 use modeltap_core::time::{TimeAnchor, UnixNs};
 use modeltap_discovery::cgroup::{CgroupError, Hierarchy};
+use modeltap_discovery::resources::Target;
 use modeltap_discovery::{DiscoveryEvent, listeners};
 use modeltap_export::notify::{self, Notifiers};
 use modeltap_metrics::LiveSnapshot;
@@ -30,6 +31,7 @@ use tokio::task::JoinHandle;
 use crate::config::{self, Config};
 use crate::pipeline::{Counter, Input, ParserReport, Permissions, Tracker, next_second};
 use crate::recorder::{Recorder, Tap};
+use crate::resources::{self, Targets};
 use crate::telemetry::{Telemetry, render};
 
 /// Name of the history in the data directory.
@@ -127,9 +129,12 @@ impl App {
             input_sender.clone(),
             report_sender,
         ));
+        let (target_sender, targets) = watch::channel(Targets::default());
+        let sampler = tokio::spawn(resources::run(targets, input_sender.clone()));
         let watch = Watch {
             control,
             inputs: input_sender,
+            targets: target_sender,
             permissions: permission_sender,
             inspect: self.config.inspect.0,
             tap: tap(),
@@ -148,6 +153,7 @@ impl App {
         // The sources end first; what they sent is counted and written.
         discovery.abort();
         drain.abort();
+        sampler.abort();
         for (task, name) in [(tracker, "tracker"), (counter, "counter")] {
             task.await.with_context(|| format!("the {name} broke"))?;
         }
@@ -265,7 +271,7 @@ impl Counting {
                 }
             }
         }
-        writer.append(self.counter.finish());
+        writer.append(self.counter.finish(clock::anchor().unix));
         if let Some(notifiers) = &self.telemetry.notifiers {
             notifiers.stop().await;
         }
@@ -278,13 +284,13 @@ impl Counting {
     }
 
     /// Closes the second that is over; for replays.
-    pub fn tick(&mut self, now: UnixNs) -> Vec<Rollup> {
+    pub fn tick(&mut self, now: UnixNs) -> Batch {
         self.counter.tick(now)
     }
 
     /// Closes the last second; for replays.
-    pub fn finish(&mut self) -> Vec<Rollup> {
-        self.counter.finish()
+    pub fn finish(&mut self, now: UnixNs) -> Batch {
+        self.counter.finish(now)
     }
 
     /// Shows the newest figures.
@@ -330,6 +336,8 @@ fn spawn_discovery(config: &Config, watch: Watch) -> JoinHandle<()> {
 struct Watch {
     control: Arc<Mutex<Control>>,
     inputs: mpsc::Sender<Input>,
+    /// The containers whose resources are read.
+    targets: watch::Sender<Targets>,
     /// What the tracker may have read of bodies.
     permissions: watch::Sender<Permissions>,
     /// What the configuration allows of every container's.
@@ -364,10 +372,16 @@ impl Watch {
                     // Before the probes tell of its first byte.
                     let (cgroup, inspect) = (container.cgroup, container.inspect);
                     self.permit(|all| all.insert(cgroup, inspect));
+                    let target = Target {
+                        id: container.id.clone(),
+                        pid: container.pid,
+                    };
+                    self.follow(|all| all.insert(cgroup, target));
                     self.watch(*container).await;
                 }
                 DiscoveryEvent::Removed { cgroup, .. } => {
                     self.permit(|all| all.remove(&cgroup));
+                    self.follow(|all| all.remove(&cgroup));
                     let last = self.control.lock().await.unwatch(cgroup);
                     if let Some(counts) = last {
                         let counts = Input::LastCounts(cgroup, counts);
@@ -379,7 +393,9 @@ impl Watch {
                     self.tell_listeners().await;
                     self.tell_networks().await;
                 }
-                DiscoveryEvent::Excluded(_) | DiscoveryEvent::State(_) => {}
+                DiscoveryEvent::Excluded(_)
+                | DiscoveryEvent::State(_)
+                | DiscoveryEvent::Happened(_) => {}
             }
         }
     }
@@ -387,6 +403,12 @@ impl Watch {
     fn permit(&self, change: impl FnOnce(&mut HashMap<CgroupId, Inspect>) -> Option<Inspect>) {
         self.permissions.send_modify(|permissions| {
             change(Arc::make_mut(permissions));
+        });
+    }
+
+    fn follow(&self, change: impl FnOnce(&mut HashMap<CgroupId, Target>) -> Option<Target>) {
+        self.targets.send_modify(|targets| {
+            change(Arc::make_mut(targets));
         });
     }
 

@@ -11,6 +11,7 @@ mod notify;
 mod pipeline;
 mod recorder;
 mod replay;
+mod resources;
 mod telemetry;
 mod verify;
 

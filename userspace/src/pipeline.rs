@@ -14,9 +14,12 @@ use modeltap_core::connection::{CaptureEvent, CgroupId, Transport};
 use modeltap_core::container::{
     Container, ContainerId, DockerState, Inspect, Lifecycle, ServiceName, Slo,
 };
+use modeltap_core::history::Batch;
 use modeltap_core::record::{Completeness, RequestRecord, SessionRecord};
+use modeltap_core::resource::ResourceReading;
 use modeltap_core::rollup::Rollup;
 use modeltap_core::time::{MonotonicNs, TimeAnchor, UnixNs};
+use modeltap_core::timeline::TimelineEvent;
 use modeltap_discovery::{Directory, DiscoveryEvent};
 use modeltap_metrics::{Aggregator, CgroupReport, LiveSnapshot};
 use modeltap_protocol::{ConnectionTable, Stats};
@@ -37,6 +40,10 @@ const ACTIVE_INTERVAL: u32 = 5;
 /// events are on their way, and the last counts have to be read.
 const FORGET_AFTER: Duration = Duration::from_secs(5);
 
+/// Most that may happen to containers in a second and be kept: a thousand of
+/// them may restart at once.
+const MAX_EVENTS: usize = 4_096;
+
 /// What the aggregator is told.
 #[derive(Debug)]
 pub enum Input {
@@ -48,6 +55,8 @@ pub enum Input {
     Discovery(DiscoveryEvent),
     /// What the probes counted of a cgroup that is watched no longer.
     LastCounts(CgroupId, CgroupCounts),
+    /// What watched containers use.
+    Resources(Vec<ResourceReading>),
 }
 
 /// What came to its end.
@@ -270,6 +279,8 @@ pub struct Counter {
     n_complete: u64,
     n_incomplete: u64,
     unknown: Container,
+    /// What happened since the last tick.
+    events: Vec<TimelineEvent>,
 }
 
 impl Counter {
@@ -295,6 +306,7 @@ impl Counter {
                 lifecycle: Lifecycle::default(),
                 slo: Slo::default(),
             },
+            events: Vec::new(),
         }
     }
 
@@ -322,6 +334,10 @@ impl Counter {
                 };
                 self.aggregator.set_accounts(&[report], 0);
             }
+            Input::Resources(readings) => {
+                let events = self.aggregator.set_resources(readings);
+                self.note(events);
+            }
         }
     }
 
@@ -331,14 +347,37 @@ impl Counter {
         self.aggregator.set_accounts(reports, bytes_dropped);
     }
 
-    /// Closes the second that is over and gives its rollups.
-    pub fn tick(&mut self, now: UnixNs) -> Vec<Rollup> {
-        self.aggregator.tick(now)
+    /// Closes the second that is over and gives what history keeps of it.
+    pub fn tick(&mut self, now: UnixNs) -> Batch {
+        let rollups = self.aggregator.tick(now);
+        self.batch(rollups, now)
     }
 
     /// Closes the second that is not over: the daemon ends.
-    pub fn finish(&mut self) -> Vec<Rollup> {
-        self.aggregator.finish()
+    pub fn finish(&mut self, now: UnixNs) -> Batch {
+        let rollups = self.aggregator.finish();
+        self.batch(rollups, now)
+    }
+
+    fn batch(&mut self, rollups: Vec<Rollup>, now: UnixNs) -> Batch {
+        Batch {
+            rollups,
+            resources: self.aggregator.take_resources(now),
+            events: std::mem::take(&mut self.events),
+            ..Batch::default()
+        }
+    }
+
+    /// Keeps what happened for the next tick.
+    fn note(&mut self, events: Vec<TimelineEvent>) {
+        let room = MAX_EVENTS.saturating_sub(self.events.len());
+        if events.len() > room {
+            tracing::error!(
+                n_events = events.len() - room,
+                "more happened in a second than history takes"
+            );
+        }
+        self.events.extend(events.into_iter().take(room));
     }
 
     /// The live view.
@@ -386,6 +425,11 @@ impl Counter {
             DiscoveryEvent::Removed { id, .. } => self.aggregator.remove_container(&id),
             DiscoveryEvent::Excluded(n_excluded) => self.n_excluded = n_excluded,
             DiscoveryEvent::State(state) => self.docker = state,
+            DiscoveryEvent::Happened(event) => {
+                if self.aggregator.happened(&event) {
+                    self.note(vec![event]);
+                }
+            }
         }
     }
 }

@@ -104,7 +104,9 @@ impl Tap {
                     id: id.clone(),
                 });
             }
-            DiscoveryEvent::Excluded(_) | DiscoveryEvent::State(_) => {}
+            DiscoveryEvent::Excluded(_)
+            | DiscoveryEvent::State(_)
+            | DiscoveryEvent::Happened(_) => {}
         }
     }
 

@@ -125,6 +125,7 @@ fn feed(
         // The second of the last event is over a second later.
         writer.append(counting.tick(anchor.unix(now.after(Duration::from_secs(1)))));
     }
-    writer.append(counting.finish());
+    let end = anchor.map_or(UnixNs(0), |anchor| anchor.unix(now));
+    writer.append(counting.finish(end));
     Ok(n_entries)
 }

@@ -1,5 +1,7 @@
 //! The only translation between the daemon's types and the wire's.
 
+mod resource;
+
 use std::time::Duration;
 
 use modeltap_api_types as wire;
@@ -125,8 +127,8 @@ pub fn service(service: &ServiceSnapshot, totals: Totals) -> wire::Service {
                 window: figures(&alone.window),
                 unseen_bytes: alone.unseen_bytes,
                 inspect: container.inspect.words().map(str::to_owned).collect(),
-                resources: None,
-                lifecycle: wire::Lifecycle::default(),
+                resources: alone.resources.as_ref().map(resource::resources),
+                lifecycle: resource::lifecycle(&container.lifecycle),
             })
             .collect(),
         health: health(&service.window),
@@ -155,7 +157,7 @@ pub fn service(service: &ServiceSnapshot, totals: Totals) -> wire::Service {
         seen: counts(&service.seen),
         difference: difference(service),
         unseen_bytes: service.unseen_bytes,
-        resources: None,
+        resources: service.resources.as_ref().map(resource::resources),
         n_firing: 0,
     }
 }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::accounting::{CaptureAccount, RequestCounts};
+use crate::container::Lifecycle;
 use crate::measure::{Measure, StreamSums, TokenSums};
 use crate::record::{Operation, Outcome};
+use crate::resource::ResourceReading;
 use crate::rollup::SeriesKey;
 use crate::time_buckets::TimeBuckets;
 
@@ -239,7 +241,7 @@ pub struct SessionTotals {
 }
 
 /// One container with what is counted of it as a whole.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ContainerTotals {
     /// The service.
     pub service: Arc<str>,
@@ -257,11 +259,17 @@ pub struct ContainerTotals {
     pub kernel: Option<RequestCounts>,
     /// Bytes moved by ways the kernel is too old to show, where that is known.
     pub unseen_bytes: Option<u64>,
+    /// How its life went so far; `None` once it ended.
+    pub lifecycle: Option<Lifecycle>,
+    /// Processes killed for want of memory since the daemon watches.
+    pub n_oom_kills: Option<u64>,
+    /// What it used since its own start; `None` while that was not read.
+    pub resources: Option<ResourceReading>,
 }
 
 /// Everything counted since the daemon's start, of series and containers that
 /// were not forgotten.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Totals {
     /// The series, in no order.
     pub series: Vec<SeriesTotals>,

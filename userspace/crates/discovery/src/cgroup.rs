@@ -17,10 +17,10 @@ use thiserror::Error;
 /// The root cgroup's id. It holds the whole machine.
 const ROOT: u64 = 1;
 /// Most bytes read of a file below `/proc/PID`; real ones have a few hundred.
-const MAX_CGROUP_BYTES: u64 = 64 << 10;
+pub(crate) const MAX_CGROUP_BYTES: u64 = 64 << 10;
 /// Most bytes read of `mountinfo`: a host with a thousand containers has some
 /// hundred kilobytes.
-const MAX_MOUNTINFO_BYTES: u64 = 16 << 20;
+pub(crate) const MAX_MOUNTINFO_BYTES: u64 = 16 << 20;
 
 /// Why no cgroup could be told.
 #[derive(Debug, Error)]
@@ -71,8 +71,9 @@ pub struct Hierarchy {
     mounts: Vec<Mount>,
 }
 
+/// Where a part of a hierarchy is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Mount {
+pub(crate) struct Mount {
     /// The part of the hierarchy that is mounted.
     root: String,
     /// Where.
@@ -178,12 +179,21 @@ impl Hierarchy {
 
     /// The directory of a path, by the mount that shows most of it.
     fn directory(&self, path: &str) -> Option<PathBuf> {
-        self.mounts
-            .iter()
-            .filter_map(|mount| Some((mount, below(path, &mount.root)?)))
-            .min_by_key(|(_, rest)| rest.len())
-            .map(|(mount, rest)| mount.point.join(rest))
+        directory(&self.mounts, path)
     }
+}
+
+/// The directory of a path in the hierarchy of `mounts`, by the mount that
+/// shows most of it.
+pub(crate) fn directory<'a>(
+    mounts: impl IntoIterator<Item = &'a Mount>,
+    path: &str,
+) -> Option<PathBuf> {
+    mounts
+        .into_iter()
+        .filter_map(|mount| Some((mount, below(path, &mount.root)?)))
+        .min_by_key(|(_, rest)| rest.len())
+        .map(|(mount, rest)| mount.point.join(rest))
 }
 
 /// The part of `path` below `root`, without a leading slash.
@@ -194,7 +204,7 @@ fn below<'a>(path: &'a str, root: &str) -> Option<&'a str> {
 
 const ESRCH: i32 = 3;
 
-fn read(path: &Path, limit: u64) -> Result<String, CgroupError> {
+pub(crate) fn read(path: &Path, limit: u64) -> Result<String, CgroupError> {
     let error = |source| CgroupError::Read {
         path: path.to_owned(),
         source,
@@ -210,7 +220,7 @@ fn read(path: &Path, limit: u64) -> Result<String, CgroupError> {
 }
 
 /// The cgroup2 mounts of a `mountinfo`, see `man 5 proc_pid_mountinfo`.
-fn cgroup2_mounts(mountinfo: &str) -> Vec<Mount> {
+pub(crate) fn cgroup2_mounts(mountinfo: &str) -> Vec<Mount> {
     mountinfo.lines().filter_map(cgroup2_mount).collect()
 }
 
@@ -219,7 +229,24 @@ fn cgroup2_mount(line: &str) -> Option<Mount> {
     if filesystem.split(' ').next() != Some("cgroup2") {
         return None;
     }
-    let mut fields = mount.split(' ').skip(3);
+    mount_of(mount)
+}
+
+/// The mounts of v1 hierarchies, each with its options, among which its
+/// controllers are.
+pub(crate) fn v1_mounts(mountinfo: &str) -> impl Iterator<Item = (&str, Mount)> {
+    mountinfo.lines().filter_map(|line| {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        let mut fields = filesystem.split(' ');
+        if fields.next() != Some("cgroup") {
+            return None;
+        }
+        Some((fields.nth(1)?, mount_of(mount)?))
+    })
+}
+
+fn mount_of(fields: &str) -> Option<Mount> {
+    let mut fields = fields.split(' ').skip(3);
     let root = unescape(fields.next()?);
     let point = PathBuf::from(unescape(fields.next()?));
     Some(Mount { root, point })
@@ -241,7 +268,7 @@ fn unified_path(cgroups: &str) -> Option<&str> {
 
 /// The path down to the component that holds the container's id: `/docker/ID`,
 /// `/system.slice/docker-ID.scope`, and so on for any parent.
-fn container_path(path: &str, id: &ContainerId) -> Result<String, CgroupError> {
+pub(crate) fn container_path(path: &str, id: &ContainerId) -> Result<String, CgroupError> {
     let components = || path.split('/').filter(|component| !component.is_empty());
     if components().any(|component| component == "..") {
         return Err(CgroupError::Namespaced(path.to_owned()));

@@ -34,7 +34,9 @@ impl Directory {
         match event {
             DiscoveryEvent::Upsert(container) => self.upsert((**container).clone()),
             DiscoveryEvent::Removed { cgroup, id } => self.remove(*cgroup, id),
-            DiscoveryEvent::Excluded(_) | DiscoveryEvent::State(_) => {}
+            DiscoveryEvent::Excluded(_)
+            | DiscoveryEvent::State(_)
+            | DiscoveryEvent::Happened(_) => {}
         }
     }
 

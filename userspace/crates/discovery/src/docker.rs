@@ -10,7 +10,10 @@
 //!
 //! An event says only that something about a container may have changed: what
 //! counts is what the inspection finds, so it does not matter in which order
-//! events arrive, nor whether one arrives twice.
+//! events arrive, nor whether one arrives twice. What happened is another
+//! matter: [`life`] tells each event once.
+
+mod life;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -18,16 +21,18 @@ use std::pin::pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bollard::errors::Error as BollardError;
-use bollard::models::{ContainerInspectResponse, ContainerSummary};
+use bollard::models::{ContainerInspectResponse, ContainerSummary, EventMessage};
 use bollard::query_parameters::{EventsOptions, EventsOptionsBuilder};
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::StreamExt;
-use modeltap_core::container::{Container, ContainerId, DockerState, Lifecycle, Slo};
+use modeltap_core::container::{Container, ContainerId, DockerState, Lifecycle, ServiceName, Slo};
+use modeltap_core::time::UnixNs;
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tracing::{debug, info, warn};
 
+use self::life::Chronicle;
 use crate::DiscoveryEvent;
 use crate::cgroup::{CgroupError, ContainerCgroup, Hierarchy};
 use crate::labels::Labels;
@@ -49,8 +54,9 @@ const EVENTS_OVERLAP: Duration = Duration::from_secs(2);
 const MAX_CONTAINERS: usize = 4_096;
 /// Longest reason told, in bytes.
 const MAX_REASON_BYTES: usize = 300;
-/// Events after which a container may be another than before.
-const EVENTS: [&str; 4] = ["start", "die", "destroy", "rename"];
+/// Events after which a container may be another than before, or that tell of
+/// its life. `health_status` makes Docker match them by their beginnings.
+const EVENTS: [&str; 6] = ["start", "die", "destroy", "rename", "oom", "health_status"];
 
 /// Where Docker is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +111,7 @@ pub async fn watch(config: Config, events: mpsc::Sender<DiscoveryEvent>) {
         known: HashMap::new(),
         n_excluded: 0,
         state: None,
+        chronicle: Chronicle::new(unix_now()),
     };
     let mut wait = BACK_OFF.0;
     loop {
@@ -147,6 +154,7 @@ struct Watcher {
     known: HashMap<ContainerId, Known>,
     n_excluded: u32,
     state: Option<DockerState>,
+    chronicle: Chronicle,
 }
 
 impl Watcher {
@@ -157,7 +165,7 @@ impl Watcher {
         }
         let hierarchy = Hierarchy::find().map_err(SessionError::Cgroups)?;
         let docker = connect(&self.config.host).await?;
-        let mut events = pin!(docker.events(Some(events_since(SystemTime::now()))));
+        let mut events = pin!(docker.events(Some(events_since(self.chronicle.since()))));
         self.take_inventory(&docker, &hierarchy).await?;
         info!(containers = self.known.len(), "connected to Docker");
         self.set_state(DockerState::Connected).await?;
@@ -170,15 +178,43 @@ impl Watcher {
                 event = events.next() => {
                     let source = |source| SessionError::Call { call: "send events", source };
                     let event = event.ok_or(SessionError::EventsEnded)?.map_err(source)?;
-                    if let Some(id) = event.actor.and_then(|actor| actor.id) {
-                        self.refresh(&docker, &hierarchy, ContainerId(id)).await?;
-                        self.count_excluded().await?;
-                    }
+                    self.happened(&docker, &hierarchy, event).await?;
                 }
                 _ = reconcile.tick() => self.reconcile(&docker, &hierarchy).await?,
                 () = receiver.closed() => return Err(SessionError::Unwanted),
             }
         }
+    }
+
+    /// Finds out what an event changed, then tells what it says.
+    async fn happened(
+        &mut self,
+        docker: &Docker,
+        hierarchy: &Hierarchy,
+        event: EventMessage,
+    ) -> Result<(), SessionError> {
+        let Some(id) = event.actor.as_ref().and_then(|actor| actor.id.clone()) else {
+            return Ok(());
+        };
+        let id = ContainerId(id);
+        let was_ignored = self.known.get(&id) == Some(&Known::Ignored);
+        self.refresh(docker, hierarchy, id.clone()).await?;
+        self.count_excluded().await?;
+        let known = &self.known;
+        let runs = |service: &ServiceName, id: &ContainerId, image: &str| {
+            known.values().any(|known| {
+                matches!(known, Known::Watched(other)
+                    if other.service == *service && other.id != *id && other.image == image)
+            })
+        };
+        let told = self.chronicle.tell(&event, runs);
+        if was_ignored || known.get(&id) == Some(&Known::Ignored) {
+            return Ok(());
+        }
+        for event in told {
+            self.events.send(DiscoveryEvent::Happened(event)).await?;
+        }
+        Ok(())
     }
 
     /// Inspects every running container, and forgets those that run no more.
@@ -196,6 +232,11 @@ impl Watcher {
                 ContainerId(summary.id.unwrap_or_default()),
             )
             .await?;
+        }
+        for known in self.known.values() {
+            if let Known::Watched(container) = known {
+                self.chronicle.found_running(container);
+            }
         }
         self.count_excluded().await
     }
@@ -245,7 +286,12 @@ impl Watcher {
         id: ContainerId,
     ) -> Result<(), SessionError> {
         let now = match call("inspect a container", docker.inspect_container(&id.0, None)).await {
-            Ok(inspected) => classify(&id, &inspected, hierarchy)?,
+            Ok(inspected) => {
+                let known = classify(&id, &inspected, hierarchy)?;
+                let image_id = inspected.image.as_deref().filter(|_| known.is_some());
+                self.chronicle.inspected(&id, image_id);
+                known
+            }
             // Removed between the event and the call (404), or being removed (409).
             Err(SessionError::Call {
                 source:
@@ -296,13 +342,17 @@ impl Watcher {
             return Ok(());
         };
         if let Known::Watched(container) = &known {
-            info!(
-                container.id = %id.short(),
-                name = container.name,
-                service = container.service.0,
-                cgroup = container.cgroup.0,
-                "watching a container"
-            );
+            let is_new = !matches!(self.known.get(&id), Some(Known::Watched(before))
+                if before.cgroup == container.cgroup && before.name == container.name);
+            if is_new {
+                info!(
+                    container.id = %id.short(),
+                    name = container.name,
+                    service = container.service.0,
+                    cgroup = container.cgroup.0,
+                    "watching a container"
+                );
+            }
             self.events
                 .send(DiscoveryEvent::Upsert(container.clone()))
                 .await?;
@@ -382,7 +432,8 @@ fn classify(
     let image = config
         .and_then(|config| config.image.clone())
         .unwrap_or_default();
-    let container = container(id, name, image, pid, labels, &cgroup);
+    let mut container = container(id, name, image, pid, labels, &cgroup);
+    container.lifecycle = life::lifecycle(inspected);
     Ok(Some(Known::Watched(Box::new(container))))
 }
 
@@ -444,16 +495,22 @@ async fn call<T>(
     }
 }
 
-fn events_since(now: SystemTime) -> EventsOptions {
-    let since = now
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .saturating_sub(EVENTS_OVERLAP);
+/// Events from `since` on, and a little before: Docker sends again what lies
+/// between.
+fn events_since(since: UnixNs) -> EventsOptions {
+    let since = Duration::from_nanos(since.0).saturating_sub(EVENTS_OVERLAP);
     let filters = HashMap::from([("type", vec!["container"]), ("event", EVENTS.to_vec())]);
     EventsOptionsBuilder::new()
         .since(&since.as_secs().to_string())
         .filters(&filters)
         .build()
+}
+
+fn unix_now() -> UnixNs {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    UnixNs(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// The name in a list; links to other containers are longer paths.

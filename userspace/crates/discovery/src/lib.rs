@@ -3,7 +3,8 @@
 //! [`docker::watch`] asks Docker (inventory first, events after) and tells
 //! what it learns as [`DiscoveryEvent`]s; [`directory::Directory`] is the
 //! resulting map from cgroup to container; [`listeners`] says on which ports a
-//! container listens, for connections that are older than the daemon.
+//! container listens, for connections that are older than the daemon;
+//! [`resources`] reads what each one uses of the host.
 //!
 //! It does not know what the containers serve, and nothing of probes, requests
 //! or the wire. Docker and `/proc` are only ever read.
@@ -22,12 +23,14 @@ pub mod directory;
 pub mod docker;
 pub mod labels;
 pub mod listeners;
+pub mod resources;
 
 pub use directory::Directory;
 pub use docker::{Config, watch};
 
 use modeltap_core::connection::CgroupId;
 use modeltap_core::container::{Container, ContainerId, DockerState};
+use modeltap_core::timeline::TimelineEvent;
 
 /// What [`watch`] learned.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,4 +48,6 @@ pub enum DiscoveryEvent {
     Excluded(u32),
     /// Where the connection to Docker stands; sent when it changes.
     State(DockerState),
+    /// Something happened to a container, after the daemon's start; told once.
+    Happened(TimelineEvent),
 }

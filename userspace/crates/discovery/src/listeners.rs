@@ -108,7 +108,9 @@ pub fn host_network(hierarchy: &Hierarchy) -> Option<u64> {
     network(&hierarchy.procfs().join("1"))
 }
 
-fn network(process: &Path) -> Option<u64> {
+/// Inode number of the network namespace of the process whose folder below
+/// `/proc` this is.
+pub(crate) fn network(process: &Path) -> Option<u64> {
     Some(fs::metadata(process.join("ns/net")).ok()?.ino())
 }
 

@@ -7,7 +7,7 @@ use modeltap_core::accounting::{CaptureAccount, RequestCounts};
 use modeltap_core::totals::{ContainerTotals, InnerTotals, SessionTotals, Totals};
 
 use crate::text::{Kind, Text};
-use crate::{Labels, time_histogram};
+use crate::{Labels, resources, time_histogram};
 
 const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", ""];
 
@@ -44,10 +44,13 @@ pub(crate) fn containers(text: &mut Text, totals: &Totals) {
     for (labels, bytes) in of(&merged, |found| found.unseen_bytes.as_ref()) {
         text.sample("", labels, *bytes as f64);
     }
+    resources::resources(text, &of(&merged, |found| found.resources.as_ref()));
+    resources::kills(text, &of(&merged, |found| found.n_oom_kills.as_ref()));
+    resources::lives(text, &of(&merged, |found| found.lifecycle.as_ref()));
 }
 
 /// What is known of each container.
-type Known<'a, T> = Vec<(&'a Labels, &'a T)>;
+pub(crate) type Known<'a, T> = Vec<(&'a Labels, &'a T)>;
 
 fn of<'a, T>(
     merged: &'a BTreeMap<Labels, ContainerTotals>,
@@ -226,6 +229,11 @@ fn add(known: &mut ContainerTotals, more: &ContainerTotals) {
             *known += more;
         },
     );
+    let add = |known: &mut u64, more: &u64| *known = known.saturating_add(*more);
+    merge(&mut known.n_oom_kills, &more.n_oom_kills, add);
+    // Two containers of one name do not run at once.
+    merge(&mut known.lifecycle, &more.lifecycle, |_, _| {});
+    merge(&mut known.resources, &more.resources, |_, _| {});
 }
 
 fn merge<T: Clone>(known: &mut Option<T>, more: &Option<T>, add: impl Fn(&mut T, &T)) {

@@ -15,6 +15,7 @@
 mod containers;
 mod notifications;
 pub mod notify;
+mod resources;
 mod routes;
 mod text;
 

@@ -295,6 +295,7 @@ fn full() -> Totals {
                 n_responses: [1, 8, 0, 0, 2],
             }),
             unseen_bytes: Some(4_096),
+            ..ContainerTotals::default()
         }],
     }
 }

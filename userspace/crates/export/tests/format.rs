@@ -10,9 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use modeltap_core::accounting::{CaptureAccount, CaptureAccounting, RequestCounts};
+use modeltap_core::connection::CgroupId;
+use modeltap_core::container::{HealthCheck, Lifecycle};
 use modeltap_core::measure::{Measure, TokenSums};
 use modeltap_core::record::{Method, Operation, Outcome};
+use modeltap_core::resource::{
+    BlockReading, CpuReading, GpuReading, MemoryReading, NetworkReading, PressureReading,
+    ResourceReading,
+};
 use modeltap_core::rollup::SeriesKey;
+use modeltap_core::time::UnixNs;
 use modeltap_core::time_buckets::{PART_BOUNDS_NS, TimeBuckets};
 use modeltap_core::totals::{
     ContainerTotals, Counters, InferenceCounters, InferenceTotals, InnerTotals, RouteCounters,
@@ -189,6 +196,25 @@ fn counters(n_requests: u64) -> Counters {
     counters
 }
 
+/// A reading of which everything is told.
+fn used() -> ResourceReading {
+    ResourceReading {
+        cgroup: CgroupId(1),
+        at: UnixNs(1),
+        cpu: CpuReading {
+            limit_cores: Some(0.2),
+            ..CpuReading::default()
+        },
+        memory: MemoryReading::default(),
+        network: Some(NetworkReading::default()),
+        block: Some(BlockReading::default()),
+        n_pids: Some(u64::MAX),
+        pids_limit: Some(1),
+        pressure: Some(PressureReading::default()),
+        gpus: vec![GpuReading::default()],
+    }
+}
+
 /// Every hostile name with every way to end, in both versions.
 fn hostile_totals() -> Totals {
     let mut totals = Totals::default();
@@ -212,6 +238,12 @@ fn hostile_totals() -> Totals {
             capture: Some(CaptureAccount::default()),
             kernel: Some(RequestCounts::default()),
             unseen_bytes: Some(0),
+            lifecycle: Some(Lifecycle {
+                health: Some(HealthCheck::Healthy),
+                ..Lifecycle::default()
+            }),
+            n_oom_kills: Some(at as u64),
+            resources: Some(used()),
         });
         let mut by_route = RouteCounters::default();
         for measure in Measure::ALL {

@@ -1,6 +1,7 @@
 //! The one place where requests become figures.
 
 mod inventory;
+mod resources;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use modeltap_core::connection::{CgroupId, Transport};
 use modeltap_core::container::{Container, ContainerId};
 use modeltap_core::record::{RequestRecord, SessionRecord};
+use modeltap_core::resource::ResourceRollup;
 use modeltap_core::rollup::{Rollup, SeriesKey};
 use modeltap_core::time::{TimeAnchor, UnixNs};
 use modeltap_core::totals::Totals;
@@ -124,6 +126,8 @@ pub struct Aggregator {
     recent_inner: Recent,
     n_inner: u64,
     accounts: Accounts,
+    /// What containers used in seconds that closed, until it is taken.
+    resource_rollups: Vec<ResourceRollup>,
     /// The open second and the first one, on the wall clock.
     open: Option<Open>,
     next_sweep: u64,
@@ -158,6 +162,7 @@ impl Aggregator {
             recent_inner,
             n_inner: 0,
             accounts: Accounts::default(),
+            resource_rollups: Vec::new(),
             open: None,
             next_sweep: 0,
             stats: Stats::default(),

@@ -26,6 +26,7 @@ mod hop;
 mod inference;
 mod live;
 mod recent;
+mod resources;
 mod route;
 mod series;
 mod service;
@@ -41,4 +42,5 @@ pub use live::{
     ServiceSnapshot, SessionSnapshot, StreamWindow, TimeParts, WindowFigures,
 };
 pub use recent::FinishedRequest;
+pub use resources::ResourceSnapshot;
 pub use template::OTHER as OTHER_ROUTE;

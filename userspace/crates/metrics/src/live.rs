@@ -9,6 +9,8 @@ use modeltap_core::measure::TokenSums;
 use modeltap_core::record::{Method, Outcome};
 use modeltap_core::time::UnixNs;
 
+use crate::resources::ResourceSnapshot;
+
 /// Every service as it was at the end of the last whole second.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LiveSnapshot {
@@ -76,6 +78,8 @@ pub struct ServiceSnapshot {
     /// Bytes moved by ways the kernel is too old to show; `None` where that
     /// is not known.
     pub unseen_bytes: Option<u64>,
+    /// What its containers use; `None` where that was not read.
+    pub resources: Option<ResourceSnapshot>,
 }
 
 /// One container over the window.
@@ -85,6 +89,8 @@ pub struct ContainerSnapshot {
     pub window: WindowFigures,
     /// As [`ServiceSnapshot::unseen_bytes`].
     pub unseen_bytes: Option<u64>,
+    /// What it uses; `None` where that was not read.
+    pub resources: Option<ResourceSnapshot>,
 }
 
 /// Requests over UNIX sockets.

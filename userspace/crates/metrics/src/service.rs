@@ -18,6 +18,7 @@ use crate::facts::Facts;
 use crate::hop::{InnerHops, Sessions, count_inner, count_session};
 use crate::inference::InferenceBook;
 use crate::live::{ContainerSnapshot, RouteTotal, ServiceSnapshot, status_class};
+use crate::resources::{self, Kills, Meter};
 use crate::route::{RouteBook, RouteIndex};
 use crate::series::Budget;
 use crate::window::{LiveWindow, Sparkline};
@@ -60,6 +61,11 @@ pub(crate) struct ServiceContainer {
     inner: Option<InnerTotals>,
     sessions: Option<SessionTotals>,
     pub(crate) account: Account,
+    /// What it uses, once it was read.
+    pub(crate) meter: Option<Box<Meter>>,
+    pub(crate) kills: Kills,
+    /// The newest second of which there is a rollup of what it used.
+    pub(crate) last_rollup: u64,
     /// Second of its last request, or of its end.
     pub(crate) last_seen: u64,
     /// Whether anything was counted that has to outlive it.
@@ -98,6 +104,9 @@ impl ServiceContainer {
             inner: None,
             sessions: None,
             account: Account::default(),
+            meter: None,
+            kills: Kills::default(),
+            last_rollup: 0,
             last_seen: now,
             is_counted: false,
             is_vacant: false,
@@ -322,6 +331,9 @@ impl Service {
                 capture: known.account.capture,
                 kernel: known.account.kernel,
                 unseen_bytes: known.account.unseen_bytes,
+                lifecycle: known.running.as_ref().map(|running| running.lifecycle),
+                n_oom_kills: known.kills.total(),
+                resources: known.meter.as_ref().map(|meter| meter.latest().clone()),
             })
     }
 
@@ -358,6 +370,11 @@ impl Service {
                 .map(|(_, known)| ContainerSnapshot {
                     window: self.live.container(&known.name, window),
                     unseen_bytes: known.account.unseen_bytes,
+                    resources: resources::snapshot(
+                        known.meter.as_deref().into_iter(),
+                        known.kills.total(),
+                        open,
+                    ),
                 })
                 .collect(),
             inner: self.inner.as_ref().map(|inner| inner.snapshot(window)),
@@ -366,6 +383,13 @@ impl Service {
             kernel: account.kernel,
             seen,
             unseen_bytes: account.unseen_bytes,
+            resources: resources::snapshot(
+                self.containers
+                    .iter()
+                    .filter_map(|known| known.meter.as_deref()),
+                self.n_oom_kills(),
+                open,
+            ),
         }
     }
 

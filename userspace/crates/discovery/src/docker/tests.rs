@@ -124,6 +124,7 @@ fn watcher(events: mpsc::Sender<DiscoveryEvent>) -> Watcher {
         known: HashMap::new(),
         n_excluded: 0,
         state: None,
+        chronicle: Chronicle::new(unix_now()),
     }
 }
 
@@ -131,7 +132,7 @@ fn watched(cgroup: u64, name: &str) -> Option<Known> {
     Some(Known::Watched(Box::new(Container {
         id: ContainerId("a".to_owned()),
         name: name.to_owned(),
-        service: modeltap_core::container::ServiceName(name.to_owned()),
+        service: ServiceName(name.to_owned()),
         project: None,
         image: String::new(),
         cgroup: modeltap_core::connection::CgroupId(cgroup),
@@ -171,6 +172,7 @@ async fn changes_are_told_once_and_removal_comes_before_the_new_cgroup() {
             DiscoveryEvent::Removed { cgroup, .. } => format!("removed {}", cgroup.0),
             DiscoveryEvent::Excluded(n) => format!("excluded {n}"),
             DiscoveryEvent::State(state) => format!("{state:?}"),
+            DiscoveryEvent::Happened(event) => format!("{event:?}"),
         });
     }
     let expected = [

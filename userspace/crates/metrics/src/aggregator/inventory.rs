@@ -64,6 +64,7 @@ impl Aggregator {
         {
             place.running = None;
             place.n_active = 0;
+            place.meter = None;
             place.last_seen = place.last_seen.max(now);
             service.refresh();
             self.cgroups.retain(|_, known| *known != placement);
@@ -159,11 +160,18 @@ impl Aggregator {
         {
             return known;
         }
-        let name = container.service.0.as_str();
-        let service = match self.service_names.get(name) {
+        let placement = self.place_named(&container.service.0, &container.name, now);
+        self.placements.insert(container.id.clone(), placement);
+        placement
+    }
+
+    /// The place of a container's name within its service; both are made where
+    /// there are none.
+    pub(super) fn place_named(&mut self, service: &str, container: &str, now: u64) -> Placement {
+        let service = match self.service_names.get(service) {
             Some(&known) => known,
             None => {
-                let fresh = Service::new(name, &self.config);
+                let fresh = Service::new(service, &self.config);
                 let free = self.services.iter().position(Option::is_none);
                 let at = free.unwrap_or(self.services.len());
                 let index = u32::try_from(at).expect("services are as many as containers");
@@ -178,13 +186,8 @@ impl Aggregator {
         let place = self.services[service as usize]
             .as_mut()
             .expect("the index of names is current")
-            .place(&container.name, now);
-        let container_index = u32::try_from(place).expect("containers are fewer");
-        let placement = Placement {
-            service,
-            container: container_index,
-        };
-        self.placements.insert(container.id.clone(), placement);
-        placement
+            .place(container, now);
+        let container = u32::try_from(place).expect("containers are fewer");
+        Placement { service, container }
     }
 }

@@ -1,0 +1,101 @@
+//! What containers use, read once a second beside everything else.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use modeltap_capture::clock;
+use modeltap_core::connection::CgroupId;
+use modeltap_discovery::resources::{Sampler, Target};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use crate::pipeline::Input;
+
+/// How long before the end of a second its readings are taken: they have to be
+/// there when the second is closed.
+const AHEAD: Duration = Duration::from_millis(50);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Every container that is read. Only the newest is of interest, so that
+/// telling it never waits.
+pub type Targets = Arc<HashMap<CgroupId, Target>>;
+
+/// Reads what the targets use until nobody wants to know.
+pub async fn run(targets: watch::Receiver<Targets>, inputs: mpsc::Sender<Input>) {
+    allow_descriptors();
+    // NVML may take a while to load.
+    let mut sampler = match spawn_blocking(Sampler::find).await {
+        Ok(Ok(sampler)) => sampler,
+        Ok(Err(error)) => {
+            tracing::error!(%error, "what containers use cannot be read");
+            return;
+        }
+        Err(error) => {
+            tracing::error!(%error, "looking for what containers use broke");
+            return;
+        }
+    };
+    loop {
+        let wait = until_look(Duration::from_nanos(clock::anchor().unix.0));
+        sleep(wait).await;
+        let newest = targets.borrow().clone();
+        let look = spawn_blocking(move || {
+            sampler.follow(&newest);
+            let readings = sampler.sample(|| clock::anchor().unix);
+            (sampler, readings)
+        });
+        let readings = match look.await {
+            Ok((same, readings)) => {
+                sampler = same;
+                readings
+            }
+            Err(error) => {
+                tracing::error!(%error, "reading what containers use broke");
+                return;
+            }
+        };
+        if inputs.send(Input::Resources(readings)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// From `now`, since the epoch, to the next look.
+fn until_look(now: Duration) -> Duration {
+    let into = Duration::from_nanos(u64::from(now.subsec_nanos()));
+    let look = SECOND - AHEAD;
+    if into < look {
+        look - into
+    } else {
+        look + SECOND - into
+    }
+}
+
+/// Raises the soft limit of open files to the hard one: each container has a
+/// dozen files, and the usual limit of 1,024 is for programs that use
+/// `select`.
+fn allow_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn look_is_just_before_the_end_of_a_second() {
+        for (now, wait) in [(5_000, 950), (5_949, 1), (5_950, 1_000), (5_999, 951)] {
+            assert_eq!(
+                until_look(Duration::from_millis(now)),
+                Duration::from_millis(wait)
+            );
+        }
+    }
+}
