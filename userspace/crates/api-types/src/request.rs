@@ -4,10 +4,14 @@ use serde::{Deserialize, Serialize};
 
 /// `GET /api/v1/requests`: recent requests, newest first; those over TCP, or
 /// with `transport=unix` the inner hops.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Requests {
     /// The requests.
     pub requests: Vec<Request>,
+    /// The parameter `cursor` of the next page; left out where there is none,
+    /// and in live messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// One finished request.

@@ -24,9 +24,27 @@ pub enum ApiError {
     /// There is no such thing.
     #[error("{0}")]
     NotFound(String),
+    /// The path takes no such method.
+    #[error("this path does not take the method {0}")]
+    MethodNotAllowed(String),
+    /// The body is not JSON.
+    #[error("the body must be JSON: send it with `Content-Type: application/json`")]
+    UnsupportedMediaType,
+    /// The body is longer than this many bytes.
+    #[error("the body is longer than {0} bytes")]
+    TooLarge(usize),
+    /// The path and query string are longer than this many bytes.
+    #[error("the path and query string are longer than {0} bytes")]
+    UriTooLong(usize),
+    /// Too much is asked at once.
+    #[error("{0}")]
+    TooBusy(String),
     /// A part of the daemon is away.
     #[error("{0}")]
     Unavailable(String),
+    /// An answer could not be made; a fault of ours.
+    #[error("the answer could not be made: {0}")]
+    Internal(String),
     /// The history could not be read.
     #[error("the history could not be read: {0}")]
     Store(String),
@@ -39,8 +57,12 @@ impl ApiError {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UriTooLong(_) => StatusCode::URI_TOO_LONG,
+            Self::Unavailable(_) | Self::TooBusy(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal(_) | Self::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 }
@@ -72,6 +94,11 @@ impl IntoResponse for ApiError {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
+        // What was wrong a moment ago may be right now.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if matches!(self, Self::TooBusy(_)) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(
                 header::WWW_AUTHENTICATE,

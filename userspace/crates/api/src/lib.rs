@@ -11,8 +11,11 @@
 
 mod convert;
 mod error;
+mod extract;
+mod format;
 mod guard;
 mod query;
+mod requests;
 mod rest;
 mod server;
 pub mod state;

@@ -42,6 +42,8 @@ pub(crate) struct RequestParameters {
     from: Option<String>,
     to: Option<String>,
     limit: Option<usize>,
+    cursor: Option<String>,
+    pub format: Option<String>,
 }
 
 /// Which single requests are asked for.
@@ -58,6 +60,8 @@ pub struct RequestFilter {
     /// Over what the requests came: one kind at a time, for an inner hop is
     /// the same request told again.
     pub transport: Transport,
+    /// Only requests of a smaller number: those of the pages before are not.
+    pub before: u64,
     /// Most requests given.
     pub limit: usize,
 }
@@ -68,15 +72,15 @@ enum StatusFilter {
     Class(u8),
 }
 
-impl TryFrom<RequestParameters> for RequestFilter {
-    type Error = ApiError;
-
-    fn try_from(parameters: RequestParameters) -> Result<Self, ApiError> {
+impl RequestParameters {
+    /// Reads the parameters; `run` tells this run of the daemon from others.
+    pub fn parse(self, run: u64) -> Result<RequestFilter, ApiError> {
+        let parameters = self;
         let limit = parameters.limit.unwrap_or(DEFAULT_REQUESTS);
         if limit == 0 || limit > MAX_REQUESTS {
             return Err(bad("limit", &limit.to_string(), "1 to 2000"));
         }
-        Ok(Self {
+        Ok(RequestFilter {
             service: parameters.service,
             container: parameters.container,
             route: parameters.route,
@@ -108,6 +112,10 @@ impl TryFrom<RequestParameters> for RequestFilter {
                 .transport
                 .as_deref()
                 .map_or(Ok(Transport::Tcp), transport)?,
+            before: parameters
+                .cursor
+                .as_deref()
+                .map_or(Ok(u64::MAX), |text| cursor(text, run))?,
             limit,
         })
     }
@@ -308,6 +316,22 @@ fn transport(text: &str) -> Result<Transport, ApiError> {
         .ok_or_else(|| bad("transport", text, "tcp or unix"))
 }
 
+/// Where a page begins, as the page before told it.
+fn cursor(text: &str, run: u64) -> Result<u64, ApiError> {
+    let (of, number) = text
+        .split_once('-')
+        .and_then(|(of, number)| Some((of.parse::<u64>().ok()?, number.parse().ok()?)))
+        .ok_or_else(|| bad("cursor", text, "the `next` of an earlier page"))?;
+    if of != run {
+        return Err(bad(
+            "cursor",
+            text,
+            "of this run of the daemon, which has begun anew: start from the first page",
+        ));
+    }
+    Ok(number)
+}
+
 /// Unix milliseconds, or RFC 3339.
 fn time(name: &str, text: &str) -> Result<u64, ApiError> {
     if let Ok(millis) = text.parse() {
@@ -430,14 +454,25 @@ mod tests {
     #[test]
     fn inner_hops_are_given_only_if_asked_for() {
         let parse = |transport: Option<&str>| {
-            RequestFilter::try_from(RequestParameters {
+            RequestParameters {
                 transport: transport.map(str::to_owned),
                 ..RequestParameters::default()
-            })
+            }
+            .parse(0)
         };
         assert_eq!(parse(None).unwrap().transport, Transport::Tcp);
         assert_eq!(parse(Some("unix")).unwrap().transport, Transport::Unix);
         assert!(parse(Some("udp")).is_err());
+    }
+
+    #[test]
+    fn cursor_of_an_earlier_run_is_refused() {
+        assert_eq!(cursor("7-40", 7).unwrap(), 40);
+        let error = cursor("6-40", 7).unwrap_err().to_string();
+        assert!(error.contains("begun anew"), "{error}");
+        for wrong in ["", "40", "7-", "-40", "7-x", "7-18446744073709551616"] {
+            assert!(cursor(wrong, 7).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -3,23 +3,20 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, header};
+use axum::extract::State;
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use modeltap_api_types as wire;
-use modeltap_core::connection::Transport;
 use modeltap_metrics::FinishedRequest;
 use tokio::sync::oneshot;
 
 use crate::convert::{self, Totals};
 use crate::error::ApiError;
-use crate::query::{QueryParameters, RequestFilter, RequestParameters};
+use crate::extract::{Name, NoParameters, Parameters};
+use crate::query::QueryParameters;
 use crate::state::{Ask, Sources};
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
-const NDJSON: &str = "application/x-ndjson";
 
 /// The process answers.
 pub async fn healthz() -> &'static str {
@@ -49,20 +46,27 @@ pub async fn metrics(State(sources): State<Sources>) -> Result<Response, ApiErro
 }
 
 /// The daemon's state.
-pub async fn status(State(sources): State<Sources>) -> Json<wire::Status> {
+pub async fn status(
+    State(sources): State<Sources>,
+    _: Parameters<NoParameters>,
+) -> Json<wire::Status> {
     let live = sources.live.borrow().clone();
     Json(convert::status(&sources.daemon.borrow(), &live.services))
 }
 
 /// Every service over the live window.
-pub async fn services(State(sources): State<Sources>) -> Json<wire::Services> {
+pub async fn services(
+    State(sources): State<Sources>,
+    _: Parameters<NoParameters>,
+) -> Json<wire::Services> {
     Json(convert::services(&sources.live.borrow()))
 }
 
 /// One service over the live window.
 pub async fn service(
     State(sources): State<Sources>,
-    Path(name): Path<String>,
+    Name(name): Name,
+    _: Parameters<NoParameters>,
 ) -> Result<Json<wire::Service>, ApiError> {
     let live = sources.live.borrow().clone();
     let service = live.service(&name).ok_or_else(|| unknown_service(&name))?;
@@ -72,54 +76,19 @@ pub async fn service(
 /// The routes of one service over the live window.
 pub async fn routes(
     State(sources): State<Sources>,
-    Path(name): Path<String>,
+    Name(name): Name,
+    _: Parameters<NoParameters>,
 ) -> Result<Json<wire::Routes>, ApiError> {
     let live = sources.live.borrow().clone();
     let service = live.service(&name).ok_or_else(|| unknown_service(&name))?;
     Ok(Json(convert::routes(&live, service)))
 }
 
-/// Recent single requests, newest first.
-pub async fn requests(
-    State(sources): State<Sources>,
-    parameters: Result<Query<RequestParameters>, QueryRejection>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let Query(parameters) = parameters.map_err(|error| ApiError::BadRequest(error.body_text()))?;
-    let filter = RequestFilter::try_from(parameters)?;
-    let found = match filter.transport {
-        Transport::Tcp => recent(&sources).await?,
-        Transport::Unix => ask(&sources, Ask::RecentInner).await?,
-    };
-    let requests: Vec<wire::Request> = found
-        .iter()
-        .filter(|request| filter.admits(request))
-        .take(filter.limit)
-        .map(|request| convert::request(request))
-        .collect();
-    let wants_lines = headers
-        .get(header::ACCEPT)
-        .and_then(|accept| accept.to_str().ok())
-        .is_some_and(|accept| accept.contains(NDJSON));
-    if !wants_lines {
-        return Ok(Json(wire::Requests { requests }).into_response());
-    }
-    let mut lines = String::new();
-    for request in &requests {
-        if let Ok(line) = serde_json::to_string(request) {
-            lines.push_str(&line);
-            lines.push('\n');
-        }
-    }
-    Ok(([(header::CONTENT_TYPE, NDJSON)], Body::from(lines)).into_response())
-}
-
 /// Time series of history.
 pub async fn query(
     State(sources): State<Sources>,
-    parameters: Result<Query<QueryParameters>, QueryRejection>,
+    Parameters(parameters): Parameters<QueryParameters>,
 ) -> Result<Json<wire::QueryResult>, ApiError> {
-    let Query(parameters) = parameters.map_err(|error| ApiError::BadRequest(error.body_text()))?;
     let now = jiff::Timestamp::now();
     let query = parameters.parse(u64::try_from(now.as_millisecond()).unwrap_or(0))?;
     let history = sources
@@ -137,6 +106,11 @@ pub async fn query(
 /// The requests that finished last, newest first.
 pub async fn recent(sources: &Sources) -> Result<Vec<Arc<FinishedRequest>>, ApiError> {
     ask(sources, Ask::Recent).await
+}
+
+/// The requests over UNIX sockets that finished last, newest first.
+pub async fn recent_inner(sources: &Sources) -> Result<Vec<Arc<FinishedRequest>>, ApiError> {
+    ask(sources, Ask::RecentInner).await
 }
 
 async fn ask<T>(

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::guard::{self, Access};
 use crate::state::Sources;
-use crate::{rest, ui, ws};
+use crate::{requests, rest, ui, ws};
 
 /// Why the API cannot be served.
 #[derive(Debug, Error)]
@@ -91,7 +91,7 @@ pub fn router(sources: Sources, access: Access) -> Router {
         .route("/services/{service}", get(rest::service))
         .route("/services/{service}/routes", get(rest::routes))
         .route("/query", get(rest::query))
-        .route("/requests", get(rest::requests))
+        .route("/requests", get(requests::requests))
         .route("/live", get(ws::live));
     Router::new()
         .route("/healthz", get(rest::healthz))

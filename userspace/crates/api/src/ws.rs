@@ -127,8 +127,11 @@ impl Session {
         if requests.is_empty() {
             return Some(());
         }
-        self.send(&LiveMessage::Requests(Requests { requests }))
-            .await
+        self.send(&LiveMessage::Requests(Requests {
+            requests,
+            next: None,
+        }))
+        .await
     }
 
     async fn command(&mut self, message: &Message) -> Option<()> {
