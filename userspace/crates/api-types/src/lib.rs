@@ -53,6 +53,9 @@ pub struct Status {
     pub docker: DockerStatus,
     /// The daemon's own cost.
     pub process: ProcessStatus,
+    /// Who asks the API, and who was refused.
+    #[serde(default)]
+    pub api: ApiStatus,
 }
 
 /// The probes in the kernel.
@@ -133,6 +136,23 @@ pub struct ProcessStatus {
     pub cpu_cores: f64,
     /// Resident memory in bytes.
     pub memory_bytes: u64,
+}
+
+/// Clients of the API; counts since the daemon's start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiStatus {
+    /// HTTP connections open now, without live clients.
+    pub n_connections: u64,
+    /// Connections refused because all others were being answered.
+    pub connections_refused: u64,
+    /// Connections that said nothing and made room for others.
+    pub connections_evicted: u64,
+    /// Live clients (WebSockets) now.
+    pub n_live_clients: u64,
+    /// Live clients refused because there were too many.
+    pub live_clients_refused: u64,
+    /// Live clients cut off because they did not read.
+    pub live_clients_dropped: u64,
 }
 
 /// `GET /api/v1/services`.

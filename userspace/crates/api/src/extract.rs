@@ -37,7 +37,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
 /// The query string of what takes none.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct NoParameters {}
+pub(crate) struct NoParameters {}
 
 /// The one name in the path, decoded.
 #[derive(Clone, Debug)]
@@ -61,6 +61,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
 
 /// A JSON body, read as `T`.
 #[derive(Clone, Debug)]
+#[allow(dead_code, reason = "for the handlers that write")]
 pub struct Body<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {

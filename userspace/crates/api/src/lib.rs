@@ -9,16 +9,22 @@
 //! request's.
 #![forbid(unsafe_code)]
 
+mod cache;
+mod connections;
 mod convert;
 mod error;
 mod extract;
+#[cfg(test)]
+mod fixture;
 mod format;
 mod guard;
+mod limits;
 mod query;
 mod requests;
 mod rest;
 mod server;
 pub mod state;
+mod traffic;
 mod ui;
 mod ws;
 

@@ -163,6 +163,11 @@ pub(crate) struct QueryParameters {
 }
 
 impl QueryParameters {
+    /// Whether both ends of the range are given.
+    pub fn has_range(&self) -> bool {
+        self.from.is_some() && self.to.is_some()
+    }
+
     /// Reads the parameters; `now_ms` is the end of the range if none is given.
     pub fn parse(self, now_ms: u64) -> Result<Query, ApiError> {
         let metric = match self.metric.as_deref() {

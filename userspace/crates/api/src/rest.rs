@@ -10,11 +10,13 @@ use modeltap_api_types as wire;
 use modeltap_metrics::FinishedRequest;
 use tokio::sync::oneshot;
 
+use crate::cache;
 use crate::convert::{self, Totals};
 use crate::error::ApiError;
 use crate::extract::{Name, NoParameters, Parameters};
 use crate::query::QueryParameters;
 use crate::state::{Ask, Sources};
+use crate::traffic::Traffic;
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -40,18 +42,25 @@ pub async fn readyz(State(sources): State<Sources>) -> Result<&'static str, ApiE
 }
 
 /// Prometheus' text.
-pub async fn metrics(State(sources): State<Sources>) -> Result<Response, ApiError> {
-    let text = ask(&sources, Ask::Metrics).await?;
+pub async fn metrics(
+    State(sources): State<Sources>,
+    State(traffic): State<Arc<Traffic>>,
+) -> Result<Response, ApiError> {
+    let mut text = ask(&sources, Ask::Metrics).await?;
+    traffic.expose(&mut text);
     Ok(([(header::CONTENT_TYPE, TEXT)], text).into_response())
 }
 
 /// The daemon's state.
 pub async fn status(
     State(sources): State<Sources>,
+    State(traffic): State<Arc<Traffic>>,
     _: Parameters<NoParameters>,
 ) -> Json<wire::Status> {
     let live = sources.live.borrow().clone();
-    Json(convert::status(&sources.daemon.borrow(), &live.services))
+    let mut status = convert::status(&sources.daemon.borrow(), &live.services);
+    status.api = traffic.told();
+    Json(status)
 }
 
 /// Every service over the live window.
@@ -88,9 +97,12 @@ pub async fn routes(
 pub async fn query(
     State(sources): State<Sources>,
     Parameters(parameters): Parameters<QueryParameters>,
-) -> Result<Json<wire::QueryResult>, ApiError> {
+) -> Result<Response, ApiError> {
     let now = jiff::Timestamp::now();
-    let query = parameters.parse(u64::try_from(now.as_millisecond()).unwrap_or(0))?;
+    let now = u64::try_from(now.as_millisecond()).unwrap_or(0);
+    // A range that moves with the time is never over.
+    let is_closed = parameters.has_range();
+    let query = parameters.parse(now)?;
     let history = sources
         .history
         .clone()
@@ -100,7 +112,12 @@ pub async fn query(
     let result = tokio::task::spawn_blocking(move || history.query(&asked))
         .await
         .map_err(|error| ApiError::Store(error.to_string()))??;
-    Ok(Json(convert::query_result(&query, result)))
+    let to = query.to.millis();
+    let mut response = Json(convert::query_result(&query, result)).into_response();
+    if is_closed {
+        cache::settle(&mut response, to, now);
+    }
+    Ok(response)
 }
 
 /// The requests that finished last, newest first.

@@ -6,14 +6,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::FromRef;
+use axum::http::Method;
 use axum::middleware;
 use axum::routing::get;
 use thiserror::Error;
 use tokio::net::TcpListener;
 
+use crate::connections::{self, Limits};
+use crate::error::ApiError;
 use crate::guard::{self, Access};
 use crate::state::Sources;
-use crate::{requests, rest, ui, ws};
+use crate::traffic::Traffic;
+use crate::{cache, limits, requests, rest, ui, ws};
 
 /// Why the API cannot be served.
 #[derive(Debug, Error)]
@@ -76,15 +81,33 @@ impl Server {
         sources: Sources,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
-        let router = router(sources, self.access);
-        axum::serve(self.listener, router)
-            .with_graceful_shutdown(stop)
-            .await
+        let traffic = Arc::new(Traffic::default());
+        let router = router(sources, self.access, traffic.clone());
+        connections::serve(self.listener, router, traffic, Limits::default(), stop).await
     }
 }
 
-/// Every route.
-pub fn router(sources: Sources, access: Access) -> Router {
+/// What handlers share.
+#[derive(Clone)]
+pub struct Shared {
+    sources: Sources,
+    traffic: Arc<Traffic>,
+}
+
+impl FromRef<Shared> for Sources {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.sources.clone()
+    }
+}
+
+impl FromRef<Shared> for Arc<Traffic> {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.traffic.clone()
+    }
+}
+
+/// Every route, behind every check.
+pub fn router(sources: Sources, access: Access, traffic: Arc<Traffic>) -> Router {
     let api = Router::new()
         .route("/status", get(rest::status))
         .route("/services", get(rest::services))
@@ -93,15 +116,27 @@ pub fn router(sources: Sources, access: Access) -> Router {
         .route("/query", get(rest::query))
         .route("/requests", get(requests::requests))
         .route("/live", get(ws::live));
-    Router::new()
+    let all = Router::new()
         .route("/healthz", get(rest::healthz))
         .route("/readyz", get(rest::readyz))
         .route("/metrics", get(rest::metrics))
         .nest("/api/v1", api)
         .fallback(ui::serve)
+        .method_not_allowed_fallback(not_allowed);
+    // The last layer sees a request first.
+    all.layer(middleware::from_fn(cache::tag))
+        .layer(limits::compression())
+        .layer(middleware::from_fn(limits::check))
         .layer(middleware::from_fn_with_state(
             Arc::new(access),
             guard::check,
         ))
-        .with_state(sources)
+        .with_state(Shared { sources, traffic })
 }
+
+async fn not_allowed(method: Method) -> ApiError {
+    ApiError::MethodNotAllowed(method.to_string())
+}
+
+#[cfg(test)]
+mod tests;
