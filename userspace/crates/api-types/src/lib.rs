@@ -30,6 +30,7 @@ pub use resource::{Lifecycle, Resources};
 
 /// `GET /api/v1/status`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Status {
     /// Version of the daemon.
     pub version: String,
@@ -60,6 +61,7 @@ pub struct Status {
 
 /// The probes in the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProbesStatus {
     /// Whether they are attached (false in a replay).
     pub attached: bool,
@@ -74,6 +76,7 @@ pub struct ProbesStatus {
 
 /// Something that the running kernel does not tell.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Untold {
     /// `arrival`, `drain` or `io_uring`.
     pub what: String,
@@ -83,6 +86,7 @@ pub struct Untold {
 
 /// History in the database file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StoreStatus {
     /// Whether the file is open and the last write succeeded.
     pub ok: bool,
@@ -105,6 +109,7 @@ pub struct StoreStatus {
 
 /// The connection to Docker.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DockerStatus {
     /// Whether the inventory is complete and events arrive.
     pub state: DockerState,
@@ -118,6 +123,7 @@ pub struct DockerStatus {
 
 /// State of the connection to Docker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DockerState {
     /// No answer was awaited yet.
@@ -131,6 +137,7 @@ pub enum DockerState {
 
 /// The daemon's own cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProcessStatus {
     /// Share of one core over the last seconds, 0 to the number of cores.
     pub cpu_cores: f64,
@@ -140,6 +147,7 @@ pub struct ProcessStatus {
 
 /// Clients of the API; counts since the daemon's start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ApiStatus {
     /// HTTP connections open now, without live clients.
     pub n_connections: u64,
@@ -157,6 +165,7 @@ pub struct ApiStatus {
 
 /// `GET /api/v1/services`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Services {
     /// End of the window the figures cover.
     pub at_unix_ms: u64,
@@ -168,6 +177,7 @@ pub struct Services {
 
 /// One service over the window.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Service {
     /// Its name.
     pub name: String,
@@ -230,6 +240,7 @@ pub struct Service {
 
 /// A running container of a service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ServiceContainer {
     /// Docker's id, twelve digits.
     pub id: String,
@@ -257,6 +268,7 @@ pub struct ServiceContainer {
 
 /// How a service is, by what was seen of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
     /// 5 % or more of the window's requests failed.
@@ -272,6 +284,7 @@ pub enum Health {
 
 /// Exact count of one route, method, status and outcome since the start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RouteTotal {
     /// Route template, or `_other`.
     pub route: String,
@@ -287,6 +300,7 @@ pub struct RouteTotal {
 
 /// `GET /api/v1/services/{service}/routes`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Routes {
     /// The service.
     pub service: String,
@@ -300,6 +314,7 @@ pub struct Routes {
 
 /// One route of a service over the window.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Route {
     /// Route template, or `_other`.
     pub route: String,
@@ -315,6 +330,7 @@ pub struct Route {
 
 /// Requests that were answered with one status.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StatusCount {
     /// Status written; `null` if none was.
     pub status: Option<u16>,
@@ -332,6 +348,7 @@ pub struct StatusCount {
 /// | `requests`, `errors`, `chunks`, `stalls`, `input_tokens`, `output_tokens` | `rate`, `count` |
 /// | `duration`, `ttfb`, `felt`, `queue`, `read`, `app`, `stream`, `drain`, `first_chunk`, `chunk_interval` | `p50`, `p90`, `p95`, `p99`, `p999`, `max`, `avg` |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct QueryResult {
     /// The metric asked for.
     pub metric: String,
@@ -353,6 +370,7 @@ pub struct QueryResult {
 
 /// One line of a chart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct QuerySeries {
     /// The value of `by`, or an empty string.
     pub name: String,
@@ -363,6 +381,7 @@ pub struct QuerySeries {
 /// Messages of `GET /api/v1/live` (WebSocket), server to client: a `snapshot`
 /// at once, then an `update` every second, and `requests` if asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum LiveMessage {
     /// Everything, once.
@@ -375,6 +394,7 @@ pub enum LiveMessage {
 
 /// The body of `snapshot` and `update`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Live {
     /// The daemon's state.
     pub status: Status,
@@ -395,6 +415,7 @@ pub struct Live {
 
 /// One second of one service, for charts that move.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Second {
     /// The service.
     pub service: String,
@@ -408,6 +429,7 @@ pub struct Second {
 
 /// Messages of `GET /api/v1/live`, client to server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum LiveCommand {
     /// Send requests as they finish; replaces an earlier subscription.
@@ -422,6 +444,7 @@ pub enum LiveCommand {
 
 /// An error, as RFC 9457 has it (`application/problem+json`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
     /// `about:blank`: the status says it all.
     #[serde(rename = "type")]

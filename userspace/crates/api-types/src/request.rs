@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// `GET /api/v1/requests`: recent requests, newest first; those over TCP, or
 /// with `transport=unix` the inner hops.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Requests {
     /// The requests.
     pub requests: Vec<Request>,
@@ -16,6 +17,7 @@ pub struct Requests {
 
 /// One finished request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Request {
     /// The service.
     pub service: String,
@@ -125,6 +127,7 @@ pub struct Request {
 
 /// Times from one content chunk of a response to the next, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct IntervalFigures {
     /// Median.
     pub p50: f64,

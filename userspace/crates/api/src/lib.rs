@@ -19,6 +19,7 @@ mod fixture;
 mod format;
 mod guard;
 mod limits;
+mod openapi;
 mod query;
 mod requests;
 mod rest;

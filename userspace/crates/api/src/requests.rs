@@ -69,6 +69,23 @@ const COLUMNS: &[&str] = &[
 ///
 /// Pages are stable: a request that finishes meanwhile moves nothing. The
 /// header `Link` and, in JSON, `next` lead to the next page.
+#[utoipa::path(
+    get,
+    path = "/api/v1/requests",
+    tag = "live",
+    params(RequestParameters),
+    responses((
+        status = 200,
+        description = "A page. NDJSON has a request a line; CSV a column a field, those inside others \
+                       with both names, and an apostrophe before text that begins as a formula.",
+        headers(("Link" = String, description = "The next page, as `rel=\"next\"`, where there is one.")),
+        content(
+            (wire::Requests = "application/json"),
+            (wire::Request = "application/x-ndjson"),
+            (String = "text/csv"),
+        )
+    ))
+)]
 pub async fn requests(
     State(sources): State<Sources>,
     Parameters(parameters): Parameters<RequestParameters>,

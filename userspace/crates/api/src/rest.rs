@@ -21,11 +21,26 @@ use crate::traffic::Traffic;
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The process answers.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    tag = "daemon",
+    responses((status = 200, description = "It does.", body = String, content_type = "text/plain"))
+)]
 pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
 /// The probes are attached and history is written.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "daemon",
+    responses(
+        (status = 200, description = "They are.", body = String, content_type = "text/plain"),
+        (status = 503, description = "They are not; why."),
+    )
+)]
 pub async fn readyz(State(sources): State<Sources>) -> Result<&'static str, ApiError> {
     let daemon = sources.daemon.borrow().clone();
     if daemon.n_programs == Some(0) {
@@ -42,6 +57,12 @@ pub async fn readyz(State(sources): State<Sources>) -> Result<&'static str, ApiE
 }
 
 /// Prometheus' text.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "daemon",
+    responses((status = 200, description = "Counters, gauges and histograms.", body = String, content_type = "text/plain"))
+)]
 pub async fn metrics(
     State(sources): State<Sources>,
     State(traffic): State<Arc<Traffic>>,
@@ -52,6 +73,12 @@ pub async fn metrics(
 }
 
 /// The daemon's state.
+#[utoipa::path(
+    get,
+    path = "/api/v1/status",
+    tag = "daemon",
+    responses((status = 200, description = "The state of this second.", body = wire::Status))
+)]
 pub async fn status(
     State(sources): State<Sources>,
     State(traffic): State<Arc<Traffic>>,
@@ -64,6 +91,12 @@ pub async fn status(
 }
 
 /// Every service over the live window.
+#[utoipa::path(
+    get,
+    path = "/api/v1/services",
+    tag = "live",
+    responses((status = 200, description = "Every service.", body = wire::Services))
+)]
 pub async fn services(
     State(sources): State<Sources>,
     _: Parameters<NoParameters>,
@@ -72,6 +105,16 @@ pub async fn services(
 }
 
 /// One service over the live window.
+#[utoipa::path(
+    get,
+    path = "/api/v1/services/{service}",
+    tag = "live",
+    params(("service" = String, Path, description = "The service's name.", max_length = 512, min_length = 1)),
+    responses(
+        (status = 200, description = "The service.", body = wire::Service),
+        (status = 404, description = "No service has the name."),
+    )
+)]
 pub async fn service(
     State(sources): State<Sources>,
     Name(name): Name,
@@ -83,6 +126,16 @@ pub async fn service(
 }
 
 /// The routes of one service over the live window.
+#[utoipa::path(
+    get,
+    path = "/api/v1/services/{service}/routes",
+    tag = "live",
+    params(("service" = String, Path, description = "The service's name.", max_length = 512, min_length = 1)),
+    responses(
+        (status = 200, description = "Its routes.", body = wire::Routes),
+        (status = 404, description = "No service has the name."),
+    )
+)]
 pub async fn routes(
     State(sources): State<Sources>,
     Name(name): Name,
@@ -94,6 +147,16 @@ pub async fn routes(
 }
 
 /// Time series of history.
+#[utoipa::path(
+    get,
+    path = "/api/v1/query",
+    tag = "history",
+    params(QueryParameters),
+    responses(
+        (status = 200, description = "A value a step; a range that is over may be kept.", body = wire::QueryResult),
+        (status = 500, description = "The history could not be read."),
+    )
+)]
 pub async fn query(
     State(sources): State<Sources>,
     Parameters(parameters): Parameters<QueryParameters>,

@@ -18,7 +18,7 @@ use crate::error::ApiError;
 use crate::guard::{self, Access};
 use crate::state::Sources;
 use crate::traffic::Traffic;
-use crate::{cache, limits, requests, rest, ui, ws};
+use crate::{cache, limits, openapi, requests, rest, ui, ws};
 
 /// Why the API cannot be served.
 #[derive(Debug, Error)]
@@ -115,12 +115,16 @@ pub fn router(sources: Sources, access: Access, traffic: Arc<Traffic>) -> Router
         .route("/services/{service}/routes", get(rest::routes))
         .route("/query", get(rest::query))
         .route("/requests", get(requests::requests))
-        .route("/live", get(ws::live));
+        .route("/live", get(ws::live))
+        .route("/openapi.json", get(openapi::describe));
     let all = Router::new()
         .route("/healthz", get(rest::healthz))
         .route("/readyz", get(rest::readyz))
         .route("/metrics", get(rest::metrics))
         .nest("/api/v1", api)
+        .route("/api/docs", get(openapi::docs))
+        .route("/api/docs/", get(openapi::docs_index))
+        .route("/api/docs/{*path}", get(openapi::docs_file))
         .fallback(ui::serve)
         .method_not_allowed_fallback(not_allowed);
     // The last layer sees a request first.

@@ -23,6 +23,15 @@ const MAX_REQUESTS: usize = 200;
 const SEND_WITHIN: Duration = Duration::from_secs(10);
 
 /// Upgrades to a WebSocket.
+#[utoipa::path(
+    get,
+    path = "/api/v1/live",
+    tag = "live",
+    responses(
+        (status = 101, description = "A WebSocket. The daemon sends `LiveMessage`s, the client `LiveCommand`s, all as JSON text."),
+        (status = 426, description = "Only WebSockets are answered here."),
+    )
+)]
 pub async fn live(State(sources): State<Sources>, upgrade: WebSocketUpgrade) -> Response {
     upgrade
         .max_message_size(MAX_COMMAND_BYTES)
