@@ -390,6 +390,11 @@ pub enum LiveMessage {
     Update(Live),
     /// Requests that finished since the last message, newest first.
     Requests(Requests),
+    /// A command that was not understood; nothing else changes.
+    Error {
+        /// What was wrong and what would be right.
+        detail: String,
+    },
 }
 
 /// The body of `snapshot` and `update`.
@@ -432,14 +437,60 @@ pub struct Second {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum LiveCommand {
+    /// Send only this of live figures; answered with a `snapshot` of it. At
+    /// first everything is sent.
+    Subscribe(LiveSelection),
     /// Send requests as they finish; replaces an earlier subscription.
-    SubscribeRequests {
-        /// Only of this service.
-        #[serde(default)]
-        service: Option<String>,
-    },
+    SubscribeRequests(RequestSelection),
     /// Send no requests.
     UnsubscribeRequests,
+}
+
+/// What a live client wants to know.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct LiveSelection {
+    /// Only these services, at most 200; all of them if it is `null`.
+    #[serde(default)]
+    pub services: Option<Vec<String>>,
+    /// Whether alerts are told, of these services.
+    #[serde(default = "yes")]
+    pub alerts: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Which requests a live client wants, as the parameters of
+/// `GET /api/v1/requests`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RequestSelection {
+    /// Only of this service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Only of the container with this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// Only of this route template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// Only with this status, as `404`, or of this class, as `4xx`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// Only with this outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// Only those that took at least this long: seconds, or a number with a
+    /// unit, as `300ms`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_duration: Option<String>,
+    /// `tcp`, which holds if it is left out, or `unix` for the inner hops.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport: Option<String>,
 }
 
 /// An error, as RFC 9457 has it (`application/problem+json`).

@@ -36,6 +36,9 @@ pub enum ApiError {
     /// The path and query string are longer than this many bytes.
     #[error("the path and query string are longer than {0} bytes")]
     UriTooLong(usize),
+    /// Only WebSockets are answered here.
+    #[error("only WebSockets are answered here: {0}")]
+    UpgradeRequired(String),
     /// Too much is asked at once.
     #[error("{0}")]
     TooBusy(String),
@@ -72,6 +75,7 @@ impl ApiError {
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UriTooLong(_) => StatusCode::URI_TOO_LONG,
+            Self::UpgradeRequired(_) => StatusCode::UPGRADE_REQUIRED,
             Self::Unavailable(_) | Self::TooBusy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) | Self::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -101,6 +105,9 @@ impl IntoResponse for ApiError {
         );
         // What was wrong a moment ago may be right now.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if matches!(self, Self::UpgradeRequired(_)) {
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        }
         if matches!(self, Self::TooBusy(_)) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

@@ -12,8 +12,9 @@ use tokio::sync::{mpsc, watch};
 use tower::ServiceExt;
 
 use crate::convert::tests::{ANCHOR, chat, container};
+use crate::feed::{Feed, Pace};
 use crate::guard::Access;
-use crate::server;
+use crate::server::{self, Shared};
 use crate::state::{Ask, DaemonState, Sources};
 use crate::traffic::Traffic;
 
@@ -23,6 +24,7 @@ pub struct Fixture {
     pub traffic: Arc<Traffic>,
     pub requests: mpsc::Sender<usize>,
     pub access: Access,
+    pub pace: Option<Pace>,
     _daemon: watch::Sender<Arc<DaemonState>>,
 }
 
@@ -50,17 +52,19 @@ impl Fixture {
             traffic: Arc::default(),
             requests,
             access: Access::default(),
+            pace: None,
             _daemon: daemon,
         }
     }
 
     /// Every route.
     pub fn router(&self) -> Router {
-        server::router(
-            self.sources.clone(),
-            self.access.clone(),
-            self.traffic.clone(),
-        )
+        let mut shared = Shared::new(self.sources.clone(), self.traffic.clone());
+        if let Some(pace) = self.pace {
+            let feed = Feed::new(self.sources.clone(), self.traffic.clone(), pace);
+            shared.feed = Arc::new(feed);
+        }
+        server::router(shared, self.access.clone())
     }
 
     /// Asks for a path with headers.

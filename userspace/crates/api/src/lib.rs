@@ -14,6 +14,7 @@ mod connections;
 mod convert;
 mod error;
 mod extract;
+mod feed;
 #[cfg(test)]
 mod fixture;
 mod format;

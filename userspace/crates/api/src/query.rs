@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use modeltap_api_types::RequestSelection;
 use modeltap_core::connection::Transport;
 use modeltap_core::measure::Measure;
 use modeltap_core::record::{Method, Outcome};
@@ -138,6 +139,21 @@ pub struct RequestFilter {
 enum StatusFilter {
     Exactly(u16),
     Class(u8),
+}
+
+impl From<RequestSelection> for RequestParameters {
+    fn from(selection: RequestSelection) -> Self {
+        Self {
+            service: selection.service,
+            container: selection.container,
+            route: selection.route,
+            status: selection.status,
+            outcome: selection.outcome,
+            min_duration: selection.min_duration,
+            transport: selection.transport,
+            ..Self::default()
+        }
+    }
 }
 
 impl RequestParameters {

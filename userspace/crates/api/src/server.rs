@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 
 use crate::connections::{self, Limits};
 use crate::error::ApiError;
+use crate::feed::{Feed, Pace};
 use crate::guard::{self, Access};
 use crate::state::Sources;
 use crate::traffic::Traffic;
@@ -82,7 +83,8 @@ impl Server {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let traffic = Arc::new(Traffic::default());
-        let router = router(sources, self.access, traffic.clone());
+        let shared = Shared::new(sources, traffic.clone());
+        let router = router(shared, self.access);
         connections::serve(self.listener, router, traffic, Limits::default(), stop).await
     }
 }
@@ -92,6 +94,20 @@ impl Server {
 pub struct Shared {
     sources: Sources,
     traffic: Arc<Traffic>,
+    /// What live clients are told, made once for all of them.
+    pub feed: Arc<Feed>,
+}
+
+impl Shared {
+    /// Around what there is to show.
+    pub fn new(sources: Sources, traffic: Arc<Traffic>) -> Self {
+        let feed = Feed::new(sources.clone(), traffic.clone(), Pace::default());
+        Self {
+            sources,
+            traffic,
+            feed: Arc::new(feed),
+        }
+    }
 }
 
 impl FromRef<Shared> for Sources {
@@ -106,8 +122,14 @@ impl FromRef<Shared> for Arc<Traffic> {
     }
 }
 
+impl FromRef<Shared> for Arc<Feed> {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.feed.clone()
+    }
+}
+
 /// Every route, behind every check.
-pub fn router(sources: Sources, access: Access, traffic: Arc<Traffic>) -> Router {
+pub fn router(shared: Shared, access: Access) -> Router {
     let api = Router::new()
         .route("/status", get(rest::status))
         .route("/services", get(rest::services))
@@ -135,7 +157,7 @@ pub fn router(sources: Sources, access: Access, traffic: Arc<Traffic>) -> Router
             Arc::new(access),
             guard::check,
         ))
-        .with_state(Shared { sources, traffic })
+        .with_state(shared)
 }
 
 async fn not_allowed(method: Method) -> ApiError {
