@@ -391,6 +391,7 @@ mod tests {
         };
         let requests = Requests {
             requests: vec![Request::default()],
+            next: None,
         };
         for message in [
             LiveMessage::Snapshot(live.clone()),

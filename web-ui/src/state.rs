@@ -86,6 +86,8 @@ impl Store {
                 }
                 inbox.truncate(MAX_REQUESTS);
             }),
+            // The page's own commands are understood.
+            LiveMessage::Error { .. } => {}
         }
     }
 

@@ -180,7 +180,10 @@ fn inbox_keeps_the_newest_requests_first_and_is_bounded() {
         let store = Store::new();
         let batch = |from: u64| {
             let requests = (from..from + 400).rev().map(|i| request(i, 1.0)).collect();
-            LiveMessage::Requests(Requests { requests })
+            LiveMessage::Requests(Requests {
+                requests,
+                next: None,
+            })
         };
         store.apply(batch(0), 0.0);
         store.apply(batch(400), 0.0);

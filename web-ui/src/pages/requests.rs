@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use leptos::prelude::*;
 use leptos_router::NavigateOptions;
 use leptos_router::hooks::{use_navigate, use_query_map};
-use modeltap_api_types::{LiveCommand, Request, Requests};
+use modeltap_api_types::{LiveCommand, Request, RequestSelection, Requests};
 
 use crate::browser;
 use crate::client::{FetchError, fetch};
@@ -160,7 +160,10 @@ fn tail(
         let service = Some(service.get()).filter(|s| !s.is_empty());
         store
             .subscription
-            .set(Some(LiveCommand::SubscribeRequests { service }));
+            .set(Some(LiveCommand::SubscribeRequests(RequestSelection {
+                service,
+                ..RequestSelection::default()
+            })));
     });
     // Another service, or a daemon that came back: what went by meanwhile is
     // asked for, and merged by name.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// `bytes_observed = bytes_parsed + bytes_skipped + bytes_truncated +
 /// bytes_lost + bytes_dropped`, once the queues are empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CaptureStatus {
     /// Socket events seen on watched connections.
     pub events_observed: u64,
@@ -39,6 +40,7 @@ pub struct CaptureStatus {
 
 /// Accounting of one service in `GET /api/v1/status`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ServiceAccounting {
     /// The service.
     pub service: String,
@@ -59,6 +61,7 @@ pub struct ServiceAccounting {
 /// `bytes_observed = bytes_parsed + bytes_skipped + bytes_truncated +
 /// bytes_lost + bytes_dropped + bytes_pending`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ServiceCapture {
     /// Events placed in the kernel's ring buffer; zero in a replay.
     pub events_submitted: u64,
@@ -91,6 +94,7 @@ pub struct ServiceCapture {
 
 /// Requests and responses that began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RequestCounts {
     /// Requests.
     pub requests: u64,
@@ -100,6 +104,7 @@ pub struct RequestCounts {
 
 /// One [`RequestCounts`] less another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CountsDifference {
     /// Requests.
     pub requests: i64,

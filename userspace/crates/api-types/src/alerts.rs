@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// `GET /api/v1/alerts`: what fires and what may soon, then what is over,
 /// newest first; `service`, `state`, `from`, `to` and `limit` narrow it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Alerts {
     /// Firing and pending, the worst first.
     pub active: Vec<Alert>,
@@ -14,6 +15,7 @@ pub struct Alerts {
 
 /// One rule's condition on one service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Alert {
     /// Names this one episode.
     pub id: String,
@@ -47,6 +49,7 @@ pub struct Alert {
 
 /// `GET /api/v1/alert-rules`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AlertRules {
     /// Every rule: those that are on from the start, those of labels, those
     /// made by hand.
@@ -57,6 +60,7 @@ pub struct AlertRules {
 
 /// A figure that a rule may be about.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AlertMetric {
     /// Its name: `error_rate`, `duration_p95` ...
     pub name: String,
@@ -70,6 +74,7 @@ pub struct AlertMetric {
 /// `PUT /api/v1/alert-rules/{id}` changes one, `DELETE` removes one that was
 /// made by hand, or brings a changed one back to what it was.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AlertRule {
     /// Names it for ever; given by the daemon.
@@ -121,6 +126,7 @@ fn one() -> u64 {
 
 /// When a figure is too much.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Condition {
     /// Above a fixed value.
@@ -174,6 +180,7 @@ impl Default for Condition {
 /// `POST /api/v1/alert-rules/preview` with a rule: how often it would have
 /// fired over the last 24 h.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RulePreview {
     /// Each service the rule is about.
     pub services: Vec<ServicePreview>,
@@ -187,6 +194,7 @@ pub struct RulePreview {
 
 /// A rule against the last 24 h of one service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ServicePreview {
     /// The service.
     pub service: String,
@@ -200,6 +208,7 @@ pub struct ServicePreview {
 
 /// `GET /api/v1/silences`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Silences {
     /// Those that hold or will, the next to end first.
     pub silences: Vec<Silence>,
@@ -208,6 +217,7 @@ pub struct Silences {
 /// Alerts that are shown but not sent. `POST /api/v1/silences` makes one
 /// (without `id`), `DELETE /api/v1/silences/{id}` ends it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Silence {
     /// Names it; given by the daemon.
@@ -231,6 +241,7 @@ pub struct Silence {
 
 /// `GET /api/v1/notifiers`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Notifiers {
     /// Every notifier, configured or not.
     pub notifiers: Vec<Notifier>,
@@ -240,6 +251,7 @@ pub struct Notifiers {
 
 /// A way to tell somebody. `POST /api/v1/notifiers/{name}/test` sends a test.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Notifier {
     /// `webhook`, `slack`, `pagerduty`, `email` or `alertmanager`.
     pub name: String,
@@ -255,6 +267,7 @@ pub struct Notifier {
 
 /// One alert told to somebody, or not.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Delivery {
     /// When the last attempt ended.
     pub at_unix_ms: u64,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Figures of one window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WindowFigures {
     /// Requests that finished.
     pub n_requests: u64,
@@ -55,6 +56,7 @@ pub struct WindowFigures {
 /// Requests that were answered before they were read are left out: their parts
 /// overlap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TimeParts {
     /// Requests told of here.
     pub n_requests: u64,
@@ -78,6 +80,7 @@ pub struct TimeParts {
 /// Responses of a window that were sent piece by piece. A *content chunk* is
 /// one event, line or HTTP chunk that carries content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StreamFigures {
     /// Responses that ended.
     pub n_streams: u64,
@@ -112,6 +115,7 @@ pub struct StreamFigures {
 
 /// Requests over UNIX sockets inside a service's containers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Inner {
     /// Requests since the daemon's start.
     pub n_requests: u64,
@@ -123,6 +127,7 @@ pub struct Inner {
 
 /// Upgraded connections of a service since the daemon's start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Sessions {
     /// Open now; `null` where that is not known.
     pub n_active: Option<u64>,

@@ -9,6 +9,7 @@ use crate::Request;
 /// `status_class`, `metric` (a duration; `duration` if left out), `from`,
 /// `to`, `step`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Heatmap {
     /// The metric asked for.
     pub metric: String,
@@ -30,6 +31,7 @@ pub struct Heatmap {
 /// `GET /api/v1/exemplars`: `service`, `route`, `reason`, `from`, `to`,
 /// `limit`; the slowest and the failed requests of each minute.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Exemplars {
     /// The slowest first; failed ones the newest first.
     pub exemplars: Vec<Exemplar>,
@@ -37,6 +39,7 @@ pub struct Exemplars {
 
 /// One request that stands for its minute.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Exemplar {
     /// `slow` or `failed`.
     pub reason: String,
@@ -46,6 +49,7 @@ pub struct Exemplar {
 
 /// `GET /api/v1/events`: `service`, `kind`, `from`, `to`, `limit`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Events {
     /// Newest first.
     pub events: Vec<Event>,
@@ -53,6 +57,7 @@ pub struct Events {
 
 /// Something that happened.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Event {
     /// When.
     pub at_unix_ms: u64,
@@ -70,6 +75,7 @@ pub struct Event {
 
 /// `POST /api/v1/sql`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SqlRequest {
     /// One statement that only reads.
@@ -78,6 +84,7 @@ pub struct SqlRequest {
 
 /// The answer to it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SqlResult {
     /// Names and DuckDB types of the columns.
     pub columns: Vec<SqlColumn>,
@@ -91,6 +98,7 @@ pub struct SqlResult {
 
 /// A column of an answer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SqlColumn {
     /// Its name.
     pub name: String,
@@ -101,6 +109,7 @@ pub struct SqlColumn {
 
 /// A value of an answer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum SqlValue {
     /// None.

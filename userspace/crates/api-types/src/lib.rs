@@ -30,6 +30,7 @@ pub use resource::{Lifecycle, Resources};
 
 /// `GET /api/v1/status`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Status {
     /// Version of the daemon.
     pub version: String,
@@ -53,10 +54,14 @@ pub struct Status {
     pub docker: DockerStatus,
     /// The daemon's own cost.
     pub process: ProcessStatus,
+    /// Who asks the API, and who was refused.
+    #[serde(default)]
+    pub api: ApiStatus,
 }
 
 /// The probes in the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProbesStatus {
     /// Whether they are attached (false in a replay).
     pub attached: bool,
@@ -71,6 +76,7 @@ pub struct ProbesStatus {
 
 /// Something that the running kernel does not tell.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Untold {
     /// `arrival`, `drain` or `io_uring`.
     pub what: String,
@@ -80,6 +86,7 @@ pub struct Untold {
 
 /// History in the database file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StoreStatus {
     /// Whether the file is open and the last write succeeded.
     pub ok: bool,
@@ -102,6 +109,7 @@ pub struct StoreStatus {
 
 /// The connection to Docker.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DockerStatus {
     /// Whether the inventory is complete and events arrive.
     pub state: DockerState,
@@ -115,6 +123,7 @@ pub struct DockerStatus {
 
 /// State of the connection to Docker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DockerState {
     /// No answer was awaited yet.
@@ -128,6 +137,7 @@ pub enum DockerState {
 
 /// The daemon's own cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProcessStatus {
     /// Share of one core over the last seconds, 0 to the number of cores.
     pub cpu_cores: f64,
@@ -135,8 +145,27 @@ pub struct ProcessStatus {
     pub memory_bytes: u64,
 }
 
+/// Clients of the API; counts since the daemon's start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ApiStatus {
+    /// HTTP connections open now, without live clients.
+    pub n_connections: u64,
+    /// Connections refused because all others were being answered.
+    pub connections_refused: u64,
+    /// Connections that said nothing and made room for others.
+    pub connections_evicted: u64,
+    /// Live clients (WebSockets) now.
+    pub n_live_clients: u64,
+    /// Live clients refused because there were too many.
+    pub live_clients_refused: u64,
+    /// Live clients cut off because they did not read.
+    pub live_clients_dropped: u64,
+}
+
 /// `GET /api/v1/services`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Services {
     /// End of the window the figures cover.
     pub at_unix_ms: u64,
@@ -148,6 +177,7 @@ pub struct Services {
 
 /// One service over the window.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Service {
     /// Its name.
     pub name: String,
@@ -210,6 +240,7 @@ pub struct Service {
 
 /// A running container of a service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ServiceContainer {
     /// Docker's id, twelve digits.
     pub id: String,
@@ -237,6 +268,7 @@ pub struct ServiceContainer {
 
 /// How a service is, by what was seen of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
     /// 5 % or more of the window's requests failed.
@@ -252,6 +284,7 @@ pub enum Health {
 
 /// Exact count of one route, method, status and outcome since the start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RouteTotal {
     /// Route template, or `_other`.
     pub route: String,
@@ -267,6 +300,7 @@ pub struct RouteTotal {
 
 /// `GET /api/v1/services/{service}/routes`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Routes {
     /// The service.
     pub service: String,
@@ -280,6 +314,7 @@ pub struct Routes {
 
 /// One route of a service over the window.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Route {
     /// Route template, or `_other`.
     pub route: String,
@@ -295,6 +330,7 @@ pub struct Route {
 
 /// Requests that were answered with one status.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StatusCount {
     /// Status written; `null` if none was.
     pub status: Option<u16>,
@@ -312,6 +348,7 @@ pub struct StatusCount {
 /// | `requests`, `errors`, `chunks`, `stalls`, `input_tokens`, `output_tokens` | `rate`, `count` |
 /// | `duration`, `ttfb`, `felt`, `queue`, `read`, `app`, `stream`, `drain`, `first_chunk`, `chunk_interval` | `p50`, `p90`, `p95`, `p99`, `p999`, `max`, `avg` |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct QueryResult {
     /// The metric asked for.
     pub metric: String,
@@ -333,6 +370,7 @@ pub struct QueryResult {
 
 /// One line of a chart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct QuerySeries {
     /// The value of `by`, or an empty string.
     pub name: String,
@@ -343,6 +381,7 @@ pub struct QuerySeries {
 /// Messages of `GET /api/v1/live` (WebSocket), server to client: a `snapshot`
 /// at once, then an `update` every second, and `requests` if asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum LiveMessage {
     /// Everything, once.
@@ -351,10 +390,16 @@ pub enum LiveMessage {
     Update(Live),
     /// Requests that finished since the last message, newest first.
     Requests(Requests),
+    /// A command that was not understood; nothing else changes.
+    Error {
+        /// What was wrong and what would be right.
+        detail: String,
+    },
 }
 
 /// The body of `snapshot` and `update`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Live {
     /// The daemon's state.
     pub status: Status,
@@ -375,6 +420,7 @@ pub struct Live {
 
 /// One second of one service, for charts that move.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Second {
     /// The service.
     pub service: String,
@@ -388,20 +434,68 @@ pub struct Second {
 
 /// Messages of `GET /api/v1/live`, client to server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum LiveCommand {
+    /// Send only this of live figures; answered with a `snapshot` of it. At
+    /// first everything is sent.
+    Subscribe(LiveSelection),
     /// Send requests as they finish; replaces an earlier subscription.
-    SubscribeRequests {
-        /// Only of this service.
-        #[serde(default)]
-        service: Option<String>,
-    },
+    SubscribeRequests(RequestSelection),
     /// Send no requests.
     UnsubscribeRequests,
 }
 
+/// What a live client wants to know.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct LiveSelection {
+    /// Only these services, at most 200; all of them if it is `null`.
+    #[serde(default)]
+    pub services: Option<Vec<String>>,
+    /// Whether alerts are told, of these services.
+    #[serde(default = "yes")]
+    pub alerts: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Which requests a live client wants, as the parameters of
+/// `GET /api/v1/requests`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RequestSelection {
+    /// Only of this service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Only of the container with this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// Only of this route template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// Only with this status, as `404`, or of this class, as `4xx`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// Only with this outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// Only those that took at least this long: seconds, or a number with a
+    /// unit, as `300ms`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_duration: Option<String>,
+    /// `tcp`, which holds if it is left out, or `unix` for the inner hops.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport: Option<String>,
+}
+
 /// An error, as RFC 9457 has it (`application/problem+json`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
     /// `about:blank`: the status says it all.
     #[serde(rename = "type")]

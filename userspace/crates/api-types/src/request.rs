@@ -4,14 +4,20 @@ use serde::{Deserialize, Serialize};
 
 /// `GET /api/v1/requests`: recent requests, newest first; those over TCP, or
 /// with `transport=unix` the inner hops.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Requests {
     /// The requests.
     pub requests: Vec<Request>,
+    /// The parameter `cursor` of the next page; left out where there is none,
+    /// and in live messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// One finished request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Request {
     /// The service.
     pub service: String,
@@ -121,6 +127,7 @@ pub struct Request {
 
 /// Times from one content chunk of a response to the next, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct IntervalFigures {
     /// Median.
     pub p50: f64,

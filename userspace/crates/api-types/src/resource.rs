@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// What a container, or all containers of a service, used in the newest whole
 /// second, and how its life went; `null` where the host does not tell.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Resources {
     /// Cores used.
     pub cpu_cores: f64,
@@ -48,6 +49,7 @@ pub struct Resources {
 
 /// What Docker tells of a container's life.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Lifecycle {
     /// When it started.
     pub started_unix_ms: Option<u64>,

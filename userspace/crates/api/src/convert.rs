@@ -94,6 +94,7 @@ pub fn status(state: &DaemonState, services: &[ServiceSnapshot]) -> wire::Status
             cpu_cores: state.cpu_cores,
             memory_bytes: state.memory_bytes,
         },
+        api: wire::ApiStatus::default(),
         services: services.iter().map(accounting).collect(),
     }
 }
@@ -515,4 +516,4 @@ fn window_seconds(live: &LiveSnapshot) -> u32 {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

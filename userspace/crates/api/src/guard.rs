@@ -4,15 +4,21 @@
 //! API: it can point a name of its own at 127.0.0.1 (so the Host header is
 //! checked) and it can open WebSockets across origins (so Origin is).
 
+use std::hint::black_box;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 
 use crate::error::ApiError;
+use crate::limits::is_write;
+
+/// Beginning of the protocol that carries the token of a WebSocket, in
+/// base64url without padding.
+const TOKEN_PROTOCOL: &str = "modeltap.token.";
 
 /// What is accepted.
 #[derive(Clone, Debug, Default)]
@@ -23,38 +29,47 @@ pub struct Access {
     pub token: Option<String>,
 }
 
-/// Lets a request pass whose Host, Origin and token are right.
-pub async fn check(
-    State(access): State<Arc<Access>>,
-    request: Request,
-    next: Next,
-) -> Result<Response, ApiError> {
+/// Lets a request pass whose Host, Origin and token are right, and hardens the
+/// answer, whatever it is.
+pub async fn check(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
+    let mut response = match admit(&access, &request) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused.into_response(),
+    };
+    harden(response.headers_mut());
+    response
+}
+
+fn admit(access: &Access, request: &Request) -> Result<(), ApiError> {
     let headers = request.headers();
     let host = host(headers, request.uri().host());
-    if !host.is_some_and(|host| is_allowed(&access, host_name(host))) {
+    if !host.is_some_and(|host| is_allowed(access, host_name(host))) {
         return Err(ApiError::Forbidden(
             "unknown host: ask by IP address, as localhost, or name the host with --allowed-hosts"
                 .to_owned(),
         ));
     }
-    if let Some(origin) = headers.get(header::ORIGIN)
-        && origin.to_str().ok().and_then(authority) != host
-    {
+    let is_foreign = |origin: &HeaderValue| origin.to_str().ok().and_then(authority) != host;
+    if headers.get_all(header::ORIGIN).iter().any(is_foreign) {
         return Err(ApiError::Forbidden(
             "requests from other origins are refused".to_owned(),
         ));
     }
+    // Old browsers send no Origin with a form; newer ones say this as well.
+    let site = headers.get("sec-fetch-site");
+    if is_write(request.method())
+        && site.is_some_and(|site| site != "same-origin" && site != "none")
+    {
+        return Err(ApiError::Forbidden(
+            "writes from other sites are refused".to_owned(),
+        ));
+    }
     // Health checks of a supervisor carry no secrets and show none.
     let is_open = matches!(request.uri().path(), "/healthz" | "/readyz");
-    if let Some(token) = &access.token
-        && !is_open
-        && !carries(headers, token)
-    {
-        return Err(ApiError::Unauthorized);
+    match &access.token {
+        Some(token) if !is_open && !carries(headers, token) => Err(ApiError::Unauthorized),
+        _ => Ok(()),
     }
-    let mut response = next.run(request).await;
-    harden(response.headers_mut());
-    Ok(response)
 }
 
 fn harden(headers: &mut HeaderMap) {
@@ -63,7 +78,7 @@ fn harden(headers: &mut HeaderMap) {
         HeaderValue::from_static(
             "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' \
              'unsafe-inline'; img-src 'self' data:; connect-src 'self' ws: wss:; \
-             frame-ancestors 'none'; base-uri 'none'",
+             frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'",
         ),
     );
     headers.insert(
@@ -73,6 +88,10 @@ fn harden(headers: &mut HeaderMap) {
     headers.insert(
         header::REFERRER_POLICY,
         HeaderValue::from_static("no-referrer"),
+    );
+    headers.insert(
+        "cross-origin-resource-policy",
+        HeaderValue::from_static("same-origin"),
     );
 }
 
@@ -104,22 +123,36 @@ fn is_allowed(access: &Access, name: &str) -> bool {
             .any(|allowed| allowed.eq_ignore_ascii_case(name))
 }
 
+/// Whether the token is there: as `Authorization: Bearer`, as the password of
+/// Basic, or, since a page cannot give a WebSocket a header, as one of the
+/// protocols it offers.
 fn carries(headers: &HeaderMap, token: &str) -> bool {
-    let Some(value) = headers
+    let authorization = headers
         .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-    else {
-        return false;
-    };
-    let given = match value.split_once(' ') {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => rest.as_bytes().to_vec(),
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("basic") => match password(rest) {
-            Some(password) => password,
-            None => return false,
+        .and_then(|value| value.to_str().ok());
+    let given = match authorization {
+        Some(value) => match value.split_once(' ') {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => {
+                Some(rest.as_bytes().to_vec())
+            }
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("basic") => password(rest),
+            _ => None,
         },
-        _ => return false,
+        None => offered(headers),
     };
-    equal(&given, token.as_bytes())
+    given.is_some_and(|given| equal(&given, token.as_bytes()))
+}
+
+/// The token among the protocols that a WebSocket offers, in the alphabet that
+/// their names may have (RFC 4648 section 5).
+fn offered(headers: &HeaderMap) -> Option<Vec<u8>> {
+    headers
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .find_map(|name| name.trim().strip_prefix(TOKEN_PROTOCOL))
+        .and_then(base64)
 }
 
 /// The password of HTTP Basic credentials (RFC 7617).
@@ -137,8 +170,8 @@ fn base64(text: &str) -> Option<Vec<u8>> {
             b'A'..=b'Z' => byte - b'A',
             b'a'..=b'z' => byte - b'a' + 26,
             b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
             _ => return None,
         };
         bits = bits << 6 | u32::from(value);
@@ -159,7 +192,7 @@ fn equal(given: &[u8], secret: &[u8]) -> bool {
         .iter()
         .zip(secret.iter().cycle())
         .fold(length_differs, |differs, (a, b)| differs | (a ^ b));
-    differs == 0
+    black_box(differs) == 0
 }
 
 #[cfg(test)]
@@ -204,5 +237,18 @@ mod tests {
         assert!(!carries(&headers("Bearer "), token));
         assert!(!carries(&headers("Basic !!!!"), token));
         assert!(!carries(&HeaderMap::new(), token));
+
+        let protocols = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value.parse().unwrap());
+            headers
+        };
+        let right = "modeltap.v1, modeltap.token.MDEyMzQ1Njc4OWFiY2RlZg";
+        assert!(carries(&protocols(right), token));
+        assert!(!carries(
+            &protocols("modeltap.token.MDEyMzQ1Njc4OWFiY2RlZQ"),
+            token
+        ));
+        assert!(!carries(&protocols("modeltap.v1"), token));
     }
 }

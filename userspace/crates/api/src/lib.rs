@@ -9,13 +9,24 @@
 //! request's.
 #![forbid(unsafe_code)]
 
+mod cache;
+mod connections;
 mod convert;
 mod error;
+mod extract;
+mod feed;
+#[cfg(test)]
+mod fixture;
+mod format;
 mod guard;
+mod limits;
+mod openapi;
 mod query;
+mod requests;
 mod rest;
 mod server;
 pub mod state;
+mod traffic;
 mod ui;
 mod ws;
 

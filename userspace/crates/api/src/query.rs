@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use modeltap_api_types::RequestSelection;
 use modeltap_core::connection::Transport;
 use modeltap_core::measure::Measure;
 use modeltap_core::record::{Method, Outcome};
@@ -11,6 +12,7 @@ use modeltap_core::time::UnixNs;
 use modeltap_metrics::FinishedRequest;
 use modeltap_store::{GroupBy, MAX_STEPS, Metric, Query, Stat};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use crate::convert;
 use crate::error::ApiError;
@@ -23,25 +25,94 @@ const DEFAULT_REQUESTS: usize = 100;
 const DEFAULT_RANGE_MS: u64 = 60 * 60 * 1_000;
 /// Steps of `/query` if no `step` is given: as many as a chart shows.
 const DEFAULT_STEPS: u64 = 240;
+/// What `/query` tells of metrics.
+const STATS: &[&str] = &[
+    "rate", "count", "p50", "p90", "p95", "p99", "p999", "max", "avg",
+];
+/// By what `/query` tells series apart.
+const BY: &[&str] = &["service", "container", "route", "method", "status_class"];
+/// Classes of statuses.
+const CLASSES: &[&str] = &["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// What a parameter of a path may be, where that is a list.
+pub fn values_of(path: &str, parameter: &str) -> Option<Vec<&'static str>> {
+    if !matches!(path, "/api/v1/query" | "/api/v1/requests") {
+        return None;
+    }
+    match parameter {
+        "metric" => Some(
+            METRICS
+                .split([',', ' '])
+                .filter(|name| name.len() > 2)
+                .collect(),
+        ),
+        "stat" => Some(STATS.to_vec()),
+        "by" => Some(BY.to_vec()),
+        "status_class" => Some(CLASSES.to_vec()),
+        "method" => Some(Method::ALL.map(Method::as_str).to_vec()),
+        "outcome" => Some(Outcome::ALL.map(Outcome::as_str).to_vec()),
+        "transport" => Some(vec!["tcp", "unix"]),
+        "format" => Some(vec!["json", "ndjson", "csv"]),
+        _ => None,
+    }
+}
+
 /// What `/query` can tell of.
 const METRICS: &str = "requests, errors, duration, ttfb, felt, queue, read, app, stream, drain, \
                        first_chunk, chunk_interval, chunks, stalls, input_tokens or \
                        output_tokens";
 
 /// Parameters of `/requests`, as they came.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RequestParameters {
+    /// Only of this service.
+    #[param(example = "chat")]
     service: Option<String>,
+    /// Only of the container with this name.
     container: Option<String>,
+    /// Only of this route template, as `/items/{id}`.
+    #[param(example = "/v1/chat/completions")]
     route: Option<String>,
+    /// Only with this status, as `404`, or of this class, as `4xx`.
+    #[param(pattern = "^([1-5]xx|[1-5][0-9]{2})$", example = "5xx")]
     status: Option<String>,
+    /// Only with this outcome.
+    #[param(example = "client_aborted")]
     outcome: Option<String>,
+    /// Requests over TCP, or the inner hops over UNIX sockets.
+    #[param(default = "tcp")]
     transport: Option<String>,
+    /// Only those that took at least this long, first byte of the request read
+    /// to last byte of the response written: seconds, or a number with `ms`,
+    /// `s`, `m`, `h` or `d`.
+    #[param(
+        pattern = "^[0-9]{1,9}(\\.[0-9]{1,9})?(ms|s|m|h|d)?$",
+        example = "300ms"
+    )]
     min_duration: Option<String>,
+    /// Only those that finished then or later: Unix milliseconds or RFC 3339.
+    #[param(
+        pattern = "^([0-9]{1,15}|[0-9]{4}-[0-9]{2}-[0-9]{2}T.*)$",
+        example = "2026-01-31T03:10:00Z"
+    )]
     from: Option<String>,
+    /// Only those that finished then or earlier: Unix milliseconds or RFC 3339.
+    #[param(
+        pattern = "^([0-9]{1,15}|[0-9]{4}-[0-9]{2}-[0-9]{2}T.*)$",
+        example = "1769829000000"
+    )]
     to: Option<String>,
+    /// Most requests of a page.
+    #[param(minimum = 1, maximum = 2000, default = 100, example = 20)]
     limit: Option<usize>,
+    /// Where the page begins: `next` of the page before.
+    #[param(pattern = "^[0-9]{1,19}-[0-9]{1,19}$")]
+    cursor: Option<String>,
+    /// The answer's form; comes before the header `Accept`.
+    #[param(default = "json", example = "json")]
+    pub format: Option<String>,
 }
 
 /// Which single requests are asked for.
@@ -58,6 +129,8 @@ pub struct RequestFilter {
     /// Over what the requests came: one kind at a time, for an inner hop is
     /// the same request told again.
     pub transport: Transport,
+    /// Only requests of a smaller number: those of the pages before are not.
+    pub before: u64,
     /// Most requests given.
     pub limit: usize,
 }
@@ -68,15 +141,30 @@ enum StatusFilter {
     Class(u8),
 }
 
-impl TryFrom<RequestParameters> for RequestFilter {
-    type Error = ApiError;
+impl From<RequestSelection> for RequestParameters {
+    fn from(selection: RequestSelection) -> Self {
+        Self {
+            service: selection.service,
+            container: selection.container,
+            route: selection.route,
+            status: selection.status,
+            outcome: selection.outcome,
+            min_duration: selection.min_duration,
+            transport: selection.transport,
+            ..Self::default()
+        }
+    }
+}
 
-    fn try_from(parameters: RequestParameters) -> Result<Self, ApiError> {
+impl RequestParameters {
+    /// Reads the parameters; `run` tells this run of the daemon from others.
+    pub fn parse(self, run: u64) -> Result<RequestFilter, ApiError> {
+        let parameters = self;
         let limit = parameters.limit.unwrap_or(DEFAULT_REQUESTS);
         if limit == 0 || limit > MAX_REQUESTS {
             return Err(bad("limit", &limit.to_string(), "1 to 2000"));
         }
-        Ok(Self {
+        Ok(RequestFilter {
             service: parameters.service,
             container: parameters.container,
             route: parameters.route,
@@ -108,6 +196,10 @@ impl TryFrom<RequestParameters> for RequestFilter {
                 .transport
                 .as_deref()
                 .map_or(Ok(Transport::Tcp), transport)?,
+            before: parameters
+                .cursor
+                .as_deref()
+                .map_or(Ok(u64::MAX), |text| cursor(text, run))?,
             limit,
         })
     }
@@ -138,23 +230,49 @@ impl RequestFilter {
 }
 
 /// Parameters of `/query`, as they came.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct QueryParameters {
+    /// What is told: a count, or a time of each request.
+    #[param(default = "requests", example = "duration")]
     metric: Option<String>,
+    /// Counts have `rate` (a second) and `count`; times have percentiles,
+    /// `max` and `avg`. `rate` or `p95` if it is left out.
+    #[param(example = "p95")]
     stat: Option<String>,
+    /// Beginning of the range: Unix milliseconds or RFC 3339; an hour before
+    /// `to` if it is left out.
+    #[param(pattern = "^([0-9]{1,15}|[0-9]{4}-[0-9]{2}-[0-9]{2}T.*)$")]
     from: Option<String>,
+    /// End of the range, likewise; now if it is left out.
+    #[param(pattern = "^([0-9]{1,15}|[0-9]{4}-[0-9]{2}-[0-9]{2}T.*)$")]
     to: Option<String>,
+    /// Length of a step: seconds, or a number with `ms`, `s`, `m`, `h` or `d`;
+    /// at least a second. A 240th of the range if it is left out.
+    #[param(pattern = "^[0-9]{1,9}(\\.[0-9]{1,9})?(ms|s|m|h|d)?$", example = "1m")]
     step: Option<String>,
+    /// Only of this service.
     service: Option<String>,
+    /// Only of the container with this name.
     container: Option<String>,
+    /// Only of this route template.
     route: Option<String>,
+    /// Only with this method.
     method: Option<String>,
+    /// Only with a status of this class.
     status_class: Option<String>,
+    /// One series for each value of this.
+    #[param(example = "route")]
     by: Option<String>,
 }
 
 impl QueryParameters {
+    /// Whether both ends of the range are given.
+    pub fn has_range(&self) -> bool {
+        self.from.is_some() && self.to.is_some()
+    }
+
     /// Reads the parameters; `now_ms` is the end of the range if none is given.
     pub fn parse(self, now_ms: u64) -> Result<Query, ApiError> {
         let metric = match self.metric.as_deref() {
@@ -284,7 +402,11 @@ fn class_digit(text: &str) -> Option<u8> {
 fn status_filter(text: &str) -> Result<StatusFilter, ApiError> {
     class_digit(text)
         .map(StatusFilter::Class)
-        .or_else(|| text.parse().ok().map(StatusFilter::Exactly))
+        .or_else(|| {
+            let status = text.parse().ok()?;
+            (text.len() == 3 && (100..600).contains(&status))
+                .then_some(StatusFilter::Exactly(status))
+        })
         .ok_or_else(|| {
             bad(
                 "status",
@@ -308,10 +430,29 @@ fn transport(text: &str) -> Result<Transport, ApiError> {
         .ok_or_else(|| bad("transport", text, "tcp or unix"))
 }
 
+/// Where a page begins, as the page before told it.
+fn cursor(text: &str, run: u64) -> Result<u64, ApiError> {
+    let (of, number) = text
+        .split_once('-')
+        .filter(|(of, number)| is_digits(of) && is_digits(number))
+        .and_then(|(of, number)| Some((of.parse::<u64>().ok()?, number.parse().ok()?)))
+        .ok_or_else(|| bad("cursor", text, "the `next` of an earlier page"))?;
+    if of != run {
+        return Err(bad(
+            "cursor",
+            text,
+            "of this run of the daemon, which has begun anew: start from the first page",
+        ));
+    }
+    Ok(number)
+}
+
 /// Unix milliseconds, or RFC 3339.
 fn time(name: &str, text: &str) -> Result<u64, ApiError> {
-    if let Ok(millis) = text.parse() {
-        return Ok(millis);
+    if is_digits(text) {
+        return text
+            .parse()
+            .map_err(|_| bad(name, text, "Unix milliseconds or RFC 3339"));
     }
     text.parse::<Timestamp>()
         .ok()
@@ -330,9 +471,17 @@ fn duration(name: &str, text: &str) -> Result<Duration, ApiError> {
         "d" => 86_400.0,
         _ => f64::NAN,
     };
-    let seconds = digits.parse().unwrap_or(f64::NAN) * factor;
+    // Not `inf`, `1e9` or a sign, which floats may have.
+    let number = Some(digits)
+        .filter(|digits| is_digits(&digits.replacen('.', "", 1)))
+        .and_then(|digits| digits.parse().ok());
+    let seconds = number.unwrap_or(f64::NAN) * factor;
     Duration::try_from_secs_f64(seconds)
         .map_err(|_| bad(name, text, "seconds, or a number with ms, s, m, h or d"))
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn from_millis(millis: u64) -> UnixNs {
@@ -345,111 +494,4 @@ fn bad(name: &str, given: &str, right: &str) -> ApiError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW_MS: u64 = 1_700_000_000_000;
-
-    #[test]
-    fn query_without_parameters_is_the_request_rate_of_the_last_hour() {
-        let query = QueryParameters::default().parse(NOW_MS).unwrap();
-        assert_eq!((query.metric, query.stat), (Metric::Requests, Stat::Rate));
-        assert_eq!(query.to.millis() - query.from.millis(), DEFAULT_RANGE_MS);
-        assert_eq!(query.step, Duration::from_secs(15));
-    }
-
-    #[test]
-    fn times_are_milliseconds_or_rfc_3339() {
-        assert_eq!(time("from", "1700000000000").unwrap(), NOW_MS);
-        assert_eq!(time("from", "2023-11-14T22:13:20Z").unwrap(), NOW_MS);
-        assert!(time("from", "yesterday").is_err());
-    }
-
-    #[test]
-    fn durations_take_units() {
-        for (text, millis) in [
-            ("10", 10_000),
-            ("10s", 10_000),
-            ("300ms", 300),
-            ("1m", 60_000),
-        ] {
-            assert_eq!(
-                duration("step", text).unwrap(),
-                Duration::from_millis(millis),
-                "{text}"
-            );
-        }
-        for text in ["", "s", "-1s", "1 fortnight", "1e400", "NaN"] {
-            assert!(duration("step", text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn too_many_steps_are_refused_with_the_step_that_would_do() {
-        let parameters = QueryParameters {
-            from: Some("0".to_owned()),
-            step: Some("1s".to_owned()),
-            ..QueryParameters::default()
-        };
-        let error = parameters.parse(86_400_000).unwrap_err().to_string();
-        assert!(error.contains("at least 44s"), "{error}");
-    }
-
-    #[test]
-    fn every_metric_is_asked_for_by_its_name() {
-        let parse = |metric: &str, stat: Option<&str>| {
-            QueryParameters {
-                metric: Some(metric.to_owned()),
-                stat: stat.map(str::to_owned),
-                ..QueryParameters::default()
-            }
-            .parse(NOW_MS)
-        };
-        let names = METRICS.replace(" or", ",");
-        for name in names
-            .split(',')
-            .map(str::trim)
-            .filter(|name| !name.is_empty())
-        {
-            let query = parse(name, None).unwrap();
-            let (right, wrong) = if query.metric.is_count() {
-                ("count", "p95")
-            } else {
-                ("p999", "rate")
-            };
-            assert!(parse(name, Some(right)).is_ok(), "{name} {right}");
-            assert!(parse(name, Some(wrong)).is_err(), "{name} {wrong}");
-        }
-        for measure in Measure::ALL {
-            assert!(METRICS.contains(measure.as_str()), "{measure:?}");
-        }
-        let error = parse("latency", None).unwrap_err().to_string();
-        assert!(error.contains("felt"), "{error}");
-    }
-
-    #[test]
-    fn inner_hops_are_given_only_if_asked_for() {
-        let parse = |transport: Option<&str>| {
-            RequestFilter::try_from(RequestParameters {
-                transport: transport.map(str::to_owned),
-                ..RequestParameters::default()
-            })
-        };
-        assert_eq!(parse(None).unwrap().transport, Transport::Tcp);
-        assert_eq!(parse(Some("unix")).unwrap().transport, Transport::Unix);
-        assert!(parse(Some("udp")).is_err());
-    }
-
-    #[test]
-    fn unknown_values_name_what_is_right() {
-        let parameters = QueryParameters {
-            stat: Some("p42".to_owned()),
-            ..QueryParameters::default()
-        };
-        let error = parameters.parse(NOW_MS).unwrap_err().to_string();
-        assert!(error.contains("p999") && error.contains("p42"), "{error}");
-        assert_eq!(status_filter("4xx").unwrap(), StatusFilter::Class(4));
-        assert_eq!(status_filter("404").unwrap(), StatusFilter::Exactly(404));
-        assert!(status_filter("9xx").is_err());
-    }
-}
+mod tests;

@@ -3,30 +3,44 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, header};
+use axum::extract::State;
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use modeltap_api_types as wire;
-use modeltap_core::connection::Transport;
 use modeltap_metrics::FinishedRequest;
 use tokio::sync::oneshot;
 
+use crate::cache;
 use crate::convert::{self, Totals};
 use crate::error::ApiError;
-use crate::query::{QueryParameters, RequestFilter, RequestParameters};
+use crate::extract::{Name, NoParameters, Parameters};
+use crate::query::QueryParameters;
 use crate::state::{Ask, Sources};
+use crate::traffic::Traffic;
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
-const NDJSON: &str = "application/x-ndjson";
 
 /// The process answers.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    tag = "daemon",
+    responses((status = 200, description = "It does.", body = String, content_type = "text/plain"))
+)]
 pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
 /// The probes are attached and history is written.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "daemon",
+    responses(
+        (status = 200, description = "They are.", body = String, content_type = "text/plain"),
+        (status = 503, description = "They are not; why."),
+    )
+)]
 pub async fn readyz(State(sources): State<Sources>) -> Result<&'static str, ApiError> {
     let daemon = sources.daemon.borrow().clone();
     if daemon.n_programs == Some(0) {
@@ -43,26 +57,68 @@ pub async fn readyz(State(sources): State<Sources>) -> Result<&'static str, ApiE
 }
 
 /// Prometheus' text.
-pub async fn metrics(State(sources): State<Sources>) -> Result<Response, ApiError> {
-    let text = ask(&sources, Ask::Metrics).await?;
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "daemon",
+    responses((status = 200, description = "Counters, gauges and histograms.", body = String, content_type = "text/plain"))
+)]
+pub async fn metrics(
+    State(sources): State<Sources>,
+    State(traffic): State<Arc<Traffic>>,
+) -> Result<Response, ApiError> {
+    let mut text = ask(&sources, Ask::Metrics).await?;
+    traffic.expose(&mut text);
     Ok(([(header::CONTENT_TYPE, TEXT)], text).into_response())
 }
 
 /// The daemon's state.
-pub async fn status(State(sources): State<Sources>) -> Json<wire::Status> {
+#[utoipa::path(
+    get,
+    path = "/api/v1/status",
+    tag = "daemon",
+    responses((status = 200, description = "The state of this second.", body = wire::Status))
+)]
+pub async fn status(
+    State(sources): State<Sources>,
+    State(traffic): State<Arc<Traffic>>,
+    _: Parameters<NoParameters>,
+) -> Json<wire::Status> {
     let live = sources.live.borrow().clone();
-    Json(convert::status(&sources.daemon.borrow(), &live.services))
+    let mut status = convert::status(&sources.daemon.borrow(), &live.services);
+    status.api = traffic.told();
+    Json(status)
 }
 
 /// Every service over the live window.
-pub async fn services(State(sources): State<Sources>) -> Json<wire::Services> {
+#[utoipa::path(
+    get,
+    path = "/api/v1/services",
+    tag = "live",
+    responses((status = 200, description = "Every service.", body = wire::Services))
+)]
+pub async fn services(
+    State(sources): State<Sources>,
+    _: Parameters<NoParameters>,
+) -> Json<wire::Services> {
     Json(convert::services(&sources.live.borrow()))
 }
 
 /// One service over the live window.
+#[utoipa::path(
+    get,
+    path = "/api/v1/services/{service}",
+    tag = "live",
+    params(("service" = String, Path, description = "The service's name.", max_length = 512, min_length = 1)),
+    responses(
+        (status = 200, description = "The service.", body = wire::Service),
+        (status = 404, description = "No service has the name."),
+    )
+)]
 pub async fn service(
     State(sources): State<Sources>,
-    Path(name): Path<String>,
+    Name(name): Name,
+    _: Parameters<NoParameters>,
 ) -> Result<Json<wire::Service>, ApiError> {
     let live = sources.live.borrow().clone();
     let service = live.service(&name).ok_or_else(|| unknown_service(&name))?;
@@ -70,58 +126,46 @@ pub async fn service(
 }
 
 /// The routes of one service over the live window.
+#[utoipa::path(
+    get,
+    path = "/api/v1/services/{service}/routes",
+    tag = "live",
+    params(("service" = String, Path, description = "The service's name.", max_length = 512, min_length = 1)),
+    responses(
+        (status = 200, description = "Its routes.", body = wire::Routes),
+        (status = 404, description = "No service has the name."),
+    )
+)]
 pub async fn routes(
     State(sources): State<Sources>,
-    Path(name): Path<String>,
+    Name(name): Name,
+    _: Parameters<NoParameters>,
 ) -> Result<Json<wire::Routes>, ApiError> {
     let live = sources.live.borrow().clone();
     let service = live.service(&name).ok_or_else(|| unknown_service(&name))?;
     Ok(Json(convert::routes(&live, service)))
 }
 
-/// Recent single requests, newest first.
-pub async fn requests(
-    State(sources): State<Sources>,
-    parameters: Result<Query<RequestParameters>, QueryRejection>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let Query(parameters) = parameters.map_err(|error| ApiError::BadRequest(error.body_text()))?;
-    let filter = RequestFilter::try_from(parameters)?;
-    let found = match filter.transport {
-        Transport::Tcp => recent(&sources).await?,
-        Transport::Unix => ask(&sources, Ask::RecentInner).await?,
-    };
-    let requests: Vec<wire::Request> = found
-        .iter()
-        .filter(|request| filter.admits(request))
-        .take(filter.limit)
-        .map(|request| convert::request(request))
-        .collect();
-    let wants_lines = headers
-        .get(header::ACCEPT)
-        .and_then(|accept| accept.to_str().ok())
-        .is_some_and(|accept| accept.contains(NDJSON));
-    if !wants_lines {
-        return Ok(Json(wire::Requests { requests }).into_response());
-    }
-    let mut lines = String::new();
-    for request in &requests {
-        if let Ok(line) = serde_json::to_string(request) {
-            lines.push_str(&line);
-            lines.push('\n');
-        }
-    }
-    Ok(([(header::CONTENT_TYPE, NDJSON)], Body::from(lines)).into_response())
-}
-
 /// Time series of history.
+#[utoipa::path(
+    get,
+    path = "/api/v1/query",
+    tag = "history",
+    params(QueryParameters),
+    responses(
+        (status = 200, description = "A value a step; a range that is over may be kept.", body = wire::QueryResult),
+        (status = 500, description = "The history could not be read."),
+    )
+)]
 pub async fn query(
     State(sources): State<Sources>,
-    parameters: Result<Query<QueryParameters>, QueryRejection>,
-) -> Result<Json<wire::QueryResult>, ApiError> {
-    let Query(parameters) = parameters.map_err(|error| ApiError::BadRequest(error.body_text()))?;
+    Parameters(parameters): Parameters<QueryParameters>,
+) -> Result<Response, ApiError> {
     let now = jiff::Timestamp::now();
-    let query = parameters.parse(u64::try_from(now.as_millisecond()).unwrap_or(0))?;
+    let now = u64::try_from(now.as_millisecond()).unwrap_or(0);
+    // A range that moves with the time is never over.
+    let is_closed = parameters.has_range();
+    let query = parameters.parse(now)?;
     let history = sources
         .history
         .clone()
@@ -131,12 +175,22 @@ pub async fn query(
     let result = tokio::task::spawn_blocking(move || history.query(&asked))
         .await
         .map_err(|error| ApiError::Store(error.to_string()))??;
-    Ok(Json(convert::query_result(&query, result)))
+    let to = query.to.millis();
+    let mut response = Json(convert::query_result(&query, result)).into_response();
+    if is_closed {
+        cache::settle(&mut response, to, now);
+    }
+    Ok(response)
 }
 
 /// The requests that finished last, newest first.
 pub async fn recent(sources: &Sources) -> Result<Vec<Arc<FinishedRequest>>, ApiError> {
     ask(sources, Ask::Recent).await
+}
+
+/// The requests over UNIX sockets that finished last, newest first.
+pub async fn recent_inner(sources: &Sources) -> Result<Vec<Arc<FinishedRequest>>, ApiError> {
+    ask(sources, Ask::RecentInner).await
 }
 
 async fn ask<T>(

@@ -6,14 +6,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::FromRef;
+use axum::http::Method;
 use axum::middleware;
 use axum::routing::get;
 use thiserror::Error;
 use tokio::net::TcpListener;
 
+use crate::connections::{self, Limits};
+use crate::error::ApiError;
+use crate::feed::{Feed, Pace};
 use crate::guard::{self, Access};
 use crate::state::Sources;
-use crate::{rest, ui, ws};
+use crate::traffic::Traffic;
+use crate::{cache, limits, openapi, requests, rest, ui, ws};
 
 /// Why the API cannot be served.
 #[derive(Debug, Error)]
@@ -76,32 +82,87 @@ impl Server {
         sources: Sources,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
-        let router = router(sources, self.access);
-        axum::serve(self.listener, router)
-            .with_graceful_shutdown(stop)
-            .await
+        let traffic = Arc::new(Traffic::default());
+        let shared = Shared::new(sources, traffic.clone());
+        let router = router(shared, self.access);
+        connections::serve(self.listener, router, traffic, Limits::default(), stop).await
     }
 }
 
-/// Every route.
-pub fn router(sources: Sources, access: Access) -> Router {
+/// What handlers share.
+#[derive(Clone)]
+pub struct Shared {
+    sources: Sources,
+    traffic: Arc<Traffic>,
+    /// What live clients are told, made once for all of them.
+    pub feed: Arc<Feed>,
+}
+
+impl Shared {
+    /// Around what there is to show.
+    pub fn new(sources: Sources, traffic: Arc<Traffic>) -> Self {
+        let feed = Feed::new(sources.clone(), traffic.clone(), Pace::default());
+        Self {
+            sources,
+            traffic,
+            feed: Arc::new(feed),
+        }
+    }
+}
+
+impl FromRef<Shared> for Sources {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.sources.clone()
+    }
+}
+
+impl FromRef<Shared> for Arc<Traffic> {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.traffic.clone()
+    }
+}
+
+impl FromRef<Shared> for Arc<Feed> {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.feed.clone()
+    }
+}
+
+/// Every route, behind every check.
+pub fn router(shared: Shared, access: Access) -> Router {
     let api = Router::new()
         .route("/status", get(rest::status))
         .route("/services", get(rest::services))
         .route("/services/{service}", get(rest::service))
         .route("/services/{service}/routes", get(rest::routes))
         .route("/query", get(rest::query))
-        .route("/requests", get(rest::requests))
-        .route("/live", get(ws::live));
-    Router::new()
+        .route("/requests", get(requests::requests))
+        .route("/live", get(ws::live))
+        .route("/openapi.json", get(openapi::describe));
+    let all = Router::new()
         .route("/healthz", get(rest::healthz))
         .route("/readyz", get(rest::readyz))
         .route("/metrics", get(rest::metrics))
         .nest("/api/v1", api)
+        .route("/api/docs", get(openapi::docs))
+        .route("/api/docs/", get(openapi::docs_index))
+        .route("/api/docs/{*path}", get(openapi::docs_file))
         .fallback(ui::serve)
+        .method_not_allowed_fallback(not_allowed);
+    // The last layer sees a request first.
+    all.layer(middleware::from_fn(cache::tag))
+        .layer(limits::compression())
+        .layer(middleware::from_fn(limits::check))
         .layer(middleware::from_fn_with_state(
             Arc::new(access),
             guard::check,
         ))
-        .with_state(sources)
+        .with_state(shared)
 }
+
+async fn not_allowed(method: Method) -> ApiError {
+    ApiError::MethodNotAllowed(method.to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use modeltap_store::Reader;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// The daemon's own state, refreshed every second.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct DaemonState {
     /// Kernel release.
     pub kernel: String,

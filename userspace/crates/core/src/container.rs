@@ -150,9 +150,10 @@ impl Inspect {
 }
 
 /// Where the connection to Docker stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DockerState {
     /// No answer was awaited yet.
+    #[default]
     Connecting,
     /// The inventory is complete and events arrive.
     Connected,

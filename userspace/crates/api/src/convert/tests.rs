@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use super::*;
 
 const MS: u64 = 1_000_000;
-const ANCHOR: TimeAnchor = TimeAnchor {
+pub const ANCHOR: TimeAnchor = TimeAnchor {
     monotonic: MonotonicNs(0),
     unix: UnixNs(1_700_000_000_000 * MS),
 };
 
-fn container() -> Container {
+pub fn container() -> Container {
     Container {
         id: ContainerId("ab".repeat(32)),
         name: "api-1".to_owned(),
@@ -38,7 +38,7 @@ fn container() -> Container {
 
 /// A chat that arrived at 10 ms, was read at 30 to 32, answered from 132 to
 /// 332 in three chunks, and had left the socket at 340.
-fn chat() -> RequestRecord {
+pub fn chat() -> RequestRecord {
     let at = |ms: u64| MonotonicNs(ms * MS);
     let mut intervals = DurationHistogram::default();
     intervals.record(Duration::from_millis(50));
