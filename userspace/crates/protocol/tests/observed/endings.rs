@@ -145,7 +145,7 @@ fn ended_connection_waits_for_late_writes_only_so_long() {
     let end = s.now;
     let mut checked = Checked::new(Config::default());
     s.events.iter().for_each(|event| checked.handle(event));
-    assert_eq!(checked.table.n_active(CGROUP), 1);
+    assert_eq!(checked.table.in_progress_of(CGROUP).n_requests, 1);
     assert_eq!(checked.table.poll_timeout(), Some(end.after(MS * 250)));
     checked.handle_timeout(end.after(MS * 249));
     assert!(checked.records.is_empty());
@@ -153,7 +153,10 @@ fn ended_connection_waits_for_late_writes_only_so_long() {
     assert_eq!(line(&checked.records[0]), "GET /a - 0>0 client_aborted");
     assert_eq!(checked.records[0].timings.finished, end);
     assert_eq!(
-        (checked.table.n_active(CGROUP), checked.table.poll_timeout()),
+        (
+            checked.table.in_progress_of(CGROUP).n_requests,
+            checked.table.poll_timeout()
+        ),
         (0, None)
     );
 }
