@@ -257,12 +257,14 @@ impl Connection {
         self.tell(exchange, outcome, finished, shared);
     }
 
-    /// Whether the client had closed when the last write of a response returned.
-    /// A FIN alone may be half a close; the answer to the write, a reset, tells.
-    /// The kernel takes the write all the same, so that a response written by
-    /// one call is as whole as if someone had read it.
+    /// Whether the client had closed when the last bytes of a response were
+    /// written. A FIN alone may be half a close; the answer to the bytes, a
+    /// reset, tells. It comes after they were sent, but before the call returns
+    /// and is told of. The kernel takes the write all the same, so that a
+    /// response written by one call is as whole as if someone had read it.
     fn client_was_gone(&self, last_write: MonotonicNs) -> bool {
-        self.peer_finished.is_some() && self.reset.is_some_and(|reset| reset <= last_write)
+        let had_finished = self.peer_finished.is_some_and(|at| at <= last_write);
+        had_finished && self.reset.is_some()
     }
 
     fn lose_oldest(&mut self, at: MonotonicNs, shared: &mut Shared) {

@@ -46,6 +46,22 @@ fn client_that_leaves_makes_no_status() {
     s.read(GET_A).peer_finished().reset().write(OK_2);
     check(&s, &["GET /a 200 0>2 client_aborted"]);
 
+    // The same, told of when the call returned but written when it was sent.
+    let mut s = Socket::accepted();
+    s.read(GET_A).peer_finished().wait(MS).write(OK_2);
+    s.wait(MS).reset();
+    let told_last = s.events.len() - 1;
+    s.events.swap(told_last - 1, told_last);
+    check(&s, &["GET /a 200 0>2 client_aborted"]);
+
+    // A client that had it all before the call returned, and reset then.
+    let mut s = Socket::accepted();
+    s.read(GET_A).wait(MS).write(OK_2);
+    s.wait(MS).reset();
+    let told_last = s.events.len() - 1;
+    s.events.swap(told_last - 1, told_last);
+    check(&s, &["GET /a 200 0>2 complete"]);
+
     // In the middle of a stream.
     let mut s = Socket::accepted();
     s.read(GET_A).write(SSE_HEAD).write("5\r\nhello\r\n");
