@@ -10,7 +10,7 @@ use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::helpers::generated::bpf_for_each_map_elem;
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
-use modeltap_abi::event::{DIRECTION_READ, DIRECTION_WRITE, MAX_MESSAGES};
+use modeltap_abi::event::{DIRECTION_READ, DIRECTION_WRITE, MAX_BATCH_SEGMENTS, MAX_MESSAGES};
 
 use crate::filter::watched_cgroup;
 use crate::kernel::{Socket, Task};
@@ -83,7 +83,7 @@ fn moved(ctx: &TracePointContext, direction: u16) {
     }
     if batch.rest > 0 {
         let length = batch.rest as u32;
-        report(socket, connection, direction, length, &Memory::Elsewhere);
+        report::<MAX_BATCH_SEGMENTS>(socket, connection, direction, length, &Memory::Elsewhere);
     }
 }
 
@@ -113,7 +113,7 @@ extern "C" fn message_moved(
     } else if length > 0
         && let Some(connection) = batch.socket.connection()
     {
-        report(batch.socket, connection, batch.direction, length, &memory);
+        report::<MAX_BATCH_SEGMENTS>(batch.socket, connection, batch.direction, length, &memory);
     }
     CONTINUE
 }

@@ -258,6 +258,14 @@ impl Socket {
         read(self.0, TCP.load().write_queue_length).unwrap_or(0)
     }
 
+    /// When its last segment was sent, on the kernel's monotonic clock, if that
+    /// is known.
+    #[inline(always)]
+    pub fn last_sent_ns(self) -> Option<u64> {
+        let at = TCP.load().last_sent_ns;
+        if at == 0 { None } else { read(self.0, at) }
+    }
+
     /// Whether the peer has confirmed everything that was written.
     #[inline(always)]
     pub fn is_all_confirmed(self) -> bool {

@@ -111,7 +111,7 @@ pub static TCP: Global<TcpOffsets> = Global::new(TcpOffsets {
     write_seq: 0,
     snd_una: 0,
     write_queue_length: 0,
-    reserved: 0,
+    last_sent_ns: 0,
 });
 
 /// Where io_uring keeps what its requests move.

@@ -136,7 +136,7 @@ fn moved(
     let Some(memory) = memory else { return };
     let length = length as u32;
     if let Some((socket, connection)) = tracked(task, fd, cgroup_id, direction, length) {
-        report(socket, connection, direction, length, &memory);
+        report::<MAX_SEGMENTS>(socket, connection, direction, length, &memory);
     }
 }
 
@@ -174,10 +174,11 @@ pub(crate) fn known(task: Task, fd: u64) -> Option<(Socket, &'static mut Tracked
     Some((socket, connection))
 }
 
-/// Reports `length` bytes that a call moved, and counts them. For programs
-/// that may use this processor's [`SCRATCH`].
+/// Reports `length` bytes that a call moved, and counts them; of a vectored
+/// call `SEGMENTS` are captured at most. For programs that may use this
+/// processor's [`SCRATCH`].
 #[inline(always)]
-pub(crate) fn report(
+pub(crate) fn report<const SEGMENTS: usize>(
     socket: Socket,
     connection: &mut TrackedConnection,
     direction: u16,
@@ -192,12 +193,13 @@ pub(crate) fn report(
     };
     // SAFETY: this processor's scratch is used by this program alone.
     let event = unsafe { &mut *event };
+    let (at_ns, waits) = time_of(socket, connection, direction);
     let (position, arrived_ns) = if direction == DIRECTION_READ {
         (&mut connection.bytes_read, arrival::explained(socket))
     } else {
         (&mut connection.bytes_written, 0)
     };
-    let header = emit::header(KIND_DATA, tgid(), emit::now(), socket, connection.opened_ns);
+    let header = emit::header(KIND_DATA, tgid(), at_ns, socket, connection.opened_ns);
     event.data = Data {
         header,
         position: *position,
@@ -205,7 +207,7 @@ pub(crate) fn report(
         length,
         captured: 0,
         direction,
-        waits: 0,
+        waits: u16::from(waits),
         reserved: [0; 2],
     };
     *position += u64::from(length);
@@ -214,20 +216,41 @@ pub(crate) fn report(
     let cgroup_id = connection.cgroup_id;
     let captured = match *memory {
         Memory::Buffer(address) => copy_buffer(event, address, wanted, cgroup_id),
-        Memory::Segments(segments, n) => copy_segments(event, segments, n, wanted, cgroup_id),
+        Memory::Segments(segments, n) => {
+            copy_segments::<SEGMENTS>(event, segments, n, wanted, cgroup_id)
+        }
         Memory::Elsewhere => 0,
     };
     connection.turn_captured = connection.turn_captured.saturating_add(captured);
     event.data.captured = captured;
-    let waits = direction == DIRECTION_WRITE
-        && connection.flags & CONNECTION_UNIX == 0
-        && drain::waits(socket);
-    event.data.waits = u16::from(waits);
     beginnings::count(socket, connection, event, direction, captured);
     emit::data(event, cgroup_id, length, captured);
     if waits {
         drain::written(socket, connection);
     }
+}
+
+/// When the bytes of a call that returns now were moved, and whether some of
+/// those written wait in the socket.
+///
+/// A write's bytes may be on their way, and its reader may have run, long
+/// before the call returns: what has left was written when its last segment
+/// was sent.
+#[inline(always)]
+fn time_of(socket: Socket, connection: &TrackedConnection, direction: u16) -> (u64, bool) {
+    // Before the queue is looked at: bytes that wait then had not left by now.
+    let now = emit::now();
+    if direction != DIRECTION_WRITE || connection.flags & CONNECTION_UNIX != 0 {
+        return (now, false);
+    }
+    if drain::waits(socket) {
+        return (now, true);
+    }
+    // A paced segment's time may lie ahead.
+    let sent = socket
+        .last_sent_ns()
+        .filter(|sent| *sent != 0 && *sent < now);
+    (sent.unwrap_or(now), false)
 }
 
 /// How much of a call is captured: its turn's share first, then a little of
@@ -269,9 +292,15 @@ fn copy_buffer(event: &mut DataEvent, address: u64, wanted: u32, cgroup_id: u64)
 
 /// Copies the first segments one behind the other.
 #[inline(always)]
-fn copy_segments(event: &mut DataEvent, segments: u64, n: u64, wanted: u32, cgroup_id: u64) -> u32 {
+fn copy_segments<const SEGMENTS: usize>(
+    event: &mut DataEvent,
+    segments: u64,
+    n: u64,
+    wanted: u32,
+    cgroup_id: u64,
+) -> u32 {
     let mut filled = 0_u32;
-    for index in 0..MAX_SEGMENTS as u64 {
+    for index in 0..SEGMENTS as u64 {
         if index >= n || filled >= wanted {
             break;
         }

@@ -20,7 +20,7 @@ use aya_ebpf::macros::{map, raw_tracepoint};
 use aya_ebpf::maps::{Array, LruHashMap};
 use aya_ebpf::programs::RawTracePointContext;
 use modeltap_abi::config::CONNECTION_INHERITED;
-use modeltap_abi::event::{DIRECTION_READ, DIRECTION_WRITE};
+use modeltap_abi::event::{DIRECTION_READ, DIRECTION_WRITE, MAX_BATCH_SEGMENTS};
 
 use crate::arrival::{self, SocketState, is_served};
 use crate::connection::Found;
@@ -254,7 +254,7 @@ fn tell(
     let Some(connection) = socket.connection() else {
         return false;
     };
-    report(socket, connection, direction, length, memory);
+    report::<MAX_BATCH_SEGMENTS>(socket, connection, direction, length, memory);
     true
 }
 

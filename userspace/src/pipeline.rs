@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use modeltap_capture::clock;
-use modeltap_core::accounting::{CgroupCounts, ParserCounts};
+use modeltap_core::accounting::{CgroupCounts, InProgress, ParserCounts};
 use modeltap_core::connection::{CaptureEvent, CgroupId, Transport};
 use modeltap_core::container::{
     Container, ContainerId, DockerState, Inspect, Lifecycle, ServiceName, Slo,
@@ -49,8 +49,8 @@ const MAX_EVENTS: usize = 4_096;
 pub enum Input {
     /// Requests finished, or upgraded connections ended.
     Finished(Finished),
-    /// Requests in progress, by cgroup.
-    Active(Vec<(CgroupId, u64)>),
+    /// What is under way, by cgroup.
+    InProgress(Vec<(CgroupId, InProgress)>),
     /// A container came, changed or went.
     Discovery(DiscoveryEvent),
     /// What the probes counted of a cgroup that is watched no longer.
@@ -202,8 +202,8 @@ impl Tracker {
                     self.forget(clock::monotonic());
                     if n_ticks.is_multiple_of(ACTIVE_INTERVAL) {
                         reports.send_replace(self.report());
-                        let active = Input::Active(self.table.active().collect());
-                        if inputs.send(active).await.is_err() {
+                        let under_way = Input::InProgress(self.table.in_progress().collect());
+                        if inputs.send(under_way).await.is_err() {
                             break;
                         }
                     }
@@ -323,7 +323,7 @@ impl Counter {
                     self.aggregator.record_session(session, container, anchor);
                 }
             }
-            Input::Active(active) => self.aggregator.set_active(active),
+            Input::InProgress(under_way) => self.aggregator.set_in_progress(under_way),
             Input::Discovery(event) => self.discovered(event),
             Input::LastCounts(cgroup, counts) => {
                 let report = CgroupReport {

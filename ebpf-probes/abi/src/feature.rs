@@ -31,8 +31,9 @@ pub struct TcpOffsets {
     pub snd_una: u32,
     /// `sock.sk_write_queue.qlen`: buffers that wait to be sent.
     pub write_queue_length: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// `tcp_sock.tcp_wstamp_ns`: when the last segment was sent, on the
+    /// kernel's monotonic clock. Zero where there is no such field.
+    pub last_sent_ns: u32,
 }
 
 /// Where io_uring keeps what its requests move.

@@ -24,8 +24,9 @@ pub struct Tally {
     /// Of them: as they were, in everything that is compared.
     pub n_exact: u64,
     /// Of them: told to end no later than the client had the last byte, or it
-    /// left before. The rest are told to end when the server's own write
-    /// returned, which is as true: the client's read may return before that.
+    /// left before. Others come only where the kernel does not tell when a
+    /// segment was sent: there the end is the return of the server's write,
+    /// and the client's read may return before.
     pub n_inside: u64,
 }
 

@@ -9,7 +9,6 @@ use modeltap_testbed::docker::{Container, Spec};
 use modeltap_testbed::ground;
 use modeltap_testbed::images;
 use modeltap_testbed::load::{self, Row, Target};
-use modeltap_testbed::truth;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -23,8 +22,7 @@ const UVICORN: &str = "uvicorn fastapi_app:app --host 0.0.0.0 --port 8000 --no-a
 fn is_true(record: &Record, rows: &[Row]) -> bool {
     let mut on_port = rows.iter().filter(|row| row.local_port == record.peer_port);
     let is_inside = |row: &Row| {
-        row.sent_ns <= record.started_monotonic_ns
-            && record.ended_monotonic_ns <= row.last_byte_ns + truth::LATEST_END_NS
+        row.sent_ns <= record.started_monotonic_ns && record.ended_monotonic_ns <= row.last_byte_ns
     };
     on_port.any(|row| {
         let same_status = record.status.is_none() || record.status == row.status;

@@ -100,6 +100,11 @@ fn upgraded_connection_is_a_session_and_its_handshake_a_request() {
     assert_eq!(receive(&mut stream), (PONG, Vec::new()));
     assert_eq!(receive(&mut stream), (TEXT, b"hello".to_vec()));
     assert_eq!(receive(&mut stream), (TEXT, b"HELLO".to_vec()));
+    let path = format!("/api/v1/services/{}", container.name());
+    await_some("the open session", Duration::from_secs(10), || {
+        let sessions = watch.daemon.json::<Service>(&path).sessions?;
+        ((sessions.n_active, sessions.n_sessions) == (Some(1), 0)).then_some(())
+    });
     thread::sleep(PAUSE);
     stream
         .write_all(&frame(FIN | CLOSE, &1_000_u16.to_be_bytes()))
@@ -107,9 +112,9 @@ fn upgraded_connection_is_a_session_and_its_handshake_a_request() {
     assert_eq!(receive(&mut stream).0, CLOSE);
     drop(stream);
 
-    let path = format!("/api/v1/services/{}", container.name());
     let sessions = await_some("the session to end", Duration::from_secs(10), || {
-        watch.daemon.json::<Service>(&path).sessions
+        let sessions = watch.daemon.json::<Service>(&path).sessions?;
+        (sessions.n_active == Some(0)).then_some(sessions)
     });
     let n_messages = texts.len() as u64 + 1;
     assert_eq!(

@@ -376,8 +376,7 @@ fn inner(inner: &InnerSnapshot) -> wire::Inner {
 
 fn sessions(sessions: &SessionSnapshot) -> wire::Sessions {
     wire::Sessions {
-        // The connection table does not tell how many are open.
-        n_active: None,
+        n_active: Some(sessions.n_active),
         n_sessions: sessions.n_sessions,
         duration_p50: seconds(sessions.duration_p50),
         duration_p95: seconds(sessions.duration_p95),

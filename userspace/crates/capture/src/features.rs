@@ -157,6 +157,8 @@ fn look_for_drain(btf: &Btf, tcp: &mut TcpOffsets) -> Result<(), String> {
     tcp.snd_una = field(btf, "tcp_sock", "snd_una")?;
     tcp.write_queue_length =
         field(btf, "sock", "sk_write_queue")? + field(btf, "sk_buff_head", "qlen")?;
+    // Since Linux 4.20; without it a write's time is its call's return.
+    tcp.last_sent_ns = offset(btf, "tcp_sock", "tcp_wstamp_ns").unwrap_or(0);
     tcp.has_drain = 1;
     Ok(())
 }
@@ -262,6 +264,9 @@ mod tests {
         assert_eq!(found.uring.is_seen, u32::from(io_uring.is_seen()));
         if arrival.is_seen() {
             assert!(found.tcp.rcv_nxt > 0 && found.tcp.copied_seq > 0);
+        }
+        if drain.is_seen() {
+            assert!(found.tcp.write_queue_length > 0 && found.tcp.last_sent_ns > 0);
         }
         for feature in [arrival, drain, io_uring] {
             if let Feature::Unseen { because } = feature {

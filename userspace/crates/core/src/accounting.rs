@@ -36,6 +36,34 @@ pub struct CaptureAccounting {
     pub requests_incomplete: u64,
 }
 
+/// What is under way now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InProgress {
+    /// Requests that are not over.
+    pub n_requests: u64,
+    /// The same over UNIX sockets: inner hops, of which each is a part of
+    /// another request.
+    pub n_inner: u64,
+    /// Upgraded connections.
+    pub n_sessions: u64,
+}
+
+impl InProgress {
+    /// Adds everything of `other`.
+    pub fn add(&mut self, other: &Self) {
+        self.n_requests += other.n_requests;
+        self.n_inner += other.n_inner;
+        self.n_sessions += other.n_sessions;
+    }
+
+    /// Takes away what `other` has, which was added before.
+    pub fn take_away(&mut self, other: &Self) {
+        self.n_requests -= other.n_requests;
+        self.n_inner -= other.n_inner;
+        self.n_sessions -= other.n_sessions;
+    }
+}
+
 impl CaptureAccounting {
     /// Events that reached the parser, of `events_observed`.
     #[must_use]

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use modeltap_core::accounting::InProgress;
 use modeltap_core::connection::{CgroupId, Transport};
 use modeltap_core::container::{Container, ContainerId};
 use modeltap_core::record::{RequestRecord, SessionRecord};
@@ -246,18 +247,21 @@ impl Aggregator {
             .unwrap_or_default()
     }
 
-    /// Takes the number of requests in progress by watched cgroup; those not
-    /// named have none.
-    pub fn set_active(&mut self, active: impl IntoIterator<Item = (CgroupId, u64)>) {
+    /// Takes what is under way by watched cgroup; those not named have nothing.
+    pub fn set_in_progress(
+        &mut self,
+        in_progress: impl IntoIterator<Item = (CgroupId, InProgress)>,
+    ) {
         for service in self.services.iter_mut().flatten() {
             for place in service.containers_mut() {
-                place.n_active = 0;
+                place.in_progress = InProgress::default();
             }
         }
-        for (cgroup, n_active) in active {
+        for (cgroup, more) in in_progress {
             if let Some(&placement) = self.cgroups.get(&cgroup) {
                 let service = self.service_mut(placement);
-                service.container(placement.container as usize).n_active += n_active;
+                let place = service.container(placement.container as usize);
+                place.in_progress.add(&more);
             }
         }
     }

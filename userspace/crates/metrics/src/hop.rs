@@ -95,10 +95,11 @@ impl Sessions {
         self.bytes_written = self.bytes_written.saturating_add(session.bytes_written);
     }
 
-    pub(crate) fn snapshot(&self) -> SessionSnapshot {
+    fn snapshot(&self, n_active: u64) -> SessionSnapshot {
         let quantile = |q| Some(self.durations.quantile(q)?.min(self.longest));
         let n_messages = self.n_messages_read as f64 + self.n_messages_written as f64;
         SessionSnapshot {
+            n_active,
             n_sessions: self.n_sessions,
             duration_p50: quantile(0.5),
             duration_p95: quantile(0.95),
@@ -110,6 +111,19 @@ impl Sessions {
             bytes_read: self.bytes_read,
             bytes_written: self.bytes_written,
         }
+    }
+}
+
+/// Sessions as they are shown, with those that are open; `None` where there
+/// were none and are none.
+pub(crate) fn snapshot_sessions(
+    ended: Option<&Sessions>,
+    n_active: u64,
+) -> Option<SessionSnapshot> {
+    match ended {
+        Some(ended) => Some(ended.snapshot(n_active)),
+        None if n_active > 0 => Some(Sessions::default().snapshot(n_active)),
+        None => None,
     }
 }
 

@@ -59,7 +59,7 @@ pub struct ServiceSnapshot {
     pub sparkline: Vec<f32>,
     /// When its last request finished.
     pub last_request: Option<UnixNs>,
-    /// Requests in progress.
+    /// Requests in progress, without inner hops.
     pub n_active: u64,
     /// Each of `containers` alone, in their order.
     pub by_container: Vec<ContainerSnapshot>,
@@ -103,10 +103,12 @@ pub struct InnerSnapshot {
     pub window: WindowFigures,
 }
 
-/// Upgraded connections that ended since the start.
+/// Upgraded connections since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SessionSnapshot {
-    /// Sessions.
+    /// Open now.
+    pub n_active: u64,
+    /// Sessions that ended; what follows is about these.
     pub n_sessions: u64,
     /// Median duration.
     pub duration_p50: Option<Duration>,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use modeltap_core::accounting::RequestCounts;
+use modeltap_core::accounting::{InProgress, RequestCounts};
 use modeltap_core::container::Container;
 use modeltap_core::record::{Method, Outcome, RequestRecord, SessionRecord};
 use modeltap_core::time::UnixNs;
@@ -15,7 +15,7 @@ use modeltap_core::totals::{
 use crate::accounts::Account;
 use crate::aggregator::Config;
 use crate::facts::Facts;
-use crate::hop::{InnerHops, Sessions, count_inner, count_session};
+use crate::hop::{InnerHops, Sessions, count_inner, count_session, snapshot_sessions};
 use crate::inference::InferenceBook;
 use crate::live::{ContainerSnapshot, RouteTotal, ServiceSnapshot, status_class};
 use crate::resources::{self, Kills, Meter};
@@ -55,7 +55,7 @@ pub(crate) struct Service {
 pub(crate) struct ServiceContainer {
     pub(crate) name: Arc<str>,
     pub(crate) running: Option<Arc<Container>>,
-    pub(crate) n_active: u64,
+    pub(crate) in_progress: InProgress,
     /// Requests and responses over TCP, which the probes count too.
     seen: RequestCounts,
     inner: Option<InnerTotals>,
@@ -99,7 +99,7 @@ impl ServiceContainer {
         Self {
             name: Arc::clone(name),
             running: None,
-            n_active: 0,
+            in_progress: InProgress::default(),
             seen: RequestCounts::default(),
             inner: None,
             sessions: None,
@@ -325,7 +325,7 @@ impl Service {
             .map(|known| ContainerTotals {
                 service: Arc::clone(&self.name),
                 container: Arc::clone(&known.name),
-                n_active: known.n_active,
+                n_active: known.in_progress.n_requests,
                 inner: known.inner.clone(),
                 sessions: known.sessions.clone(),
                 capture: known.account.capture,
@@ -350,8 +350,11 @@ impl Service {
             account.merge(&known.account);
             seen.merge(&known.seen);
         }
-        let n_active = self.containers.iter().map(|known| known.n_active).sum();
-        seen.n_requests += n_active;
+        let mut in_progress = InProgress::default();
+        for known in &self.containers {
+            in_progress.add(&known.in_progress);
+        }
+        seen.n_requests += in_progress.n_requests;
         ServiceSnapshot {
             name: Arc::clone(&self.name),
             project: self.project.clone(),
@@ -364,7 +367,7 @@ impl Service {
                 .and_then(|second| self.live.second(second)),
             sparkline: self.sparkline.rates(since, open),
             last_request: self.last_request,
-            n_active,
+            n_active: in_progress.n_requests,
             by_container: running
                 .iter()
                 .map(|(_, known)| ContainerSnapshot {
@@ -378,7 +381,7 @@ impl Service {
                 })
                 .collect(),
             inner: self.inner.as_ref().map(|inner| inner.snapshot(window)),
-            sessions: self.sessions.as_ref().map(|sessions| sessions.snapshot()),
+            sessions: snapshot_sessions(self.sessions.as_deref(), in_progress.n_sessions),
             capture: account.capture,
             kernel: account.kernel,
             seen,

@@ -4,6 +4,7 @@ mod support;
 
 use std::time::Duration;
 
+use modeltap_core::accounting::InProgress;
 use modeltap_core::measure::Measure;
 use modeltap_core::record::{Completeness, Method, Outcome};
 use modeltap_core::rollup::Figures;
@@ -25,6 +26,14 @@ fn total(aggregator: &Aggregator, service: &str, route: &str, status: Option<u16
         .filter(|t| &*t.route == route && t.status == status)
         .map(|t| t.n_requests)
         .sum()
+}
+
+/// So many requests under way.
+fn under_way(n_requests: u64) -> InProgress {
+    InProgress {
+        n_requests,
+        ..InProgress::default()
+    }
 }
 
 #[test]
@@ -358,12 +367,12 @@ fn active_requests_follow_the_watched_cgroups() {
     let (one, two) = (container("api", "api-1"), container("api", "api-2"));
     aggregator.set_containers(&[one.clone(), two.clone()]);
     aggregator.tick(at(0.0));
-    aggregator.set_active([(one.cgroup, 3), (two.cgroup, 4)]);
+    aggregator.set_in_progress([(one.cgroup, under_way(3)), (two.cgroup, under_way(4))]);
     assert_eq!(aggregator.snapshot().services[0].n_active, 7);
-    aggregator.set_active([(two.cgroup, 1)]);
+    aggregator.set_in_progress([(two.cgroup, under_way(1))]);
     assert_eq!(aggregator.snapshot().services[0].n_active, 1);
     aggregator.remove_container(&two.id);
-    aggregator.set_active([(two.cgroup, 9)]);
+    aggregator.set_in_progress([(two.cgroup, under_way(9))]);
     assert_eq!(aggregator.snapshot().services[0].n_active, 0);
 }
 

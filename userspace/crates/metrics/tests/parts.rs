@@ -4,6 +4,7 @@ mod support;
 
 use std::time::Duration;
 
+use modeltap_core::accounting::InProgress;
 use modeltap_core::accounting::{CgroupCounts, ParserCounts};
 use modeltap_core::connection::Transport;
 use modeltap_core::histogram::DurationHistogram;
@@ -94,6 +95,14 @@ fn api(aggregator: &Aggregator) -> ServiceSnapshot {
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
+}
+
+/// So many requests under way.
+fn under_way(n_requests: u64) -> InProgress {
+    InProgress {
+        n_requests,
+        ..InProgress::default()
+    }
 }
 
 #[test]
@@ -414,7 +423,7 @@ fn account_of_a_service_outlives_its_containers_with_their_counts() {
         [],
     );
     aggregator.set_accounts(&told, 0);
-    aggregator.set_active([(old.cgroup, 1)]);
+    aggregator.set_in_progress([(old.cgroup, under_way(1))]);
     let service = api(&aggregator);
     assert_eq!(service.kernel.unwrap().n_requests, 2);
     assert_eq!(service.seen.n_requests, 2, "with the one in progress");

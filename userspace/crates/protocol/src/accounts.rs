@@ -4,22 +4,28 @@
 
 use std::collections::HashMap;
 
-use modeltap_core::accounting::ParserCounts;
+use modeltap_core::accounting::{InProgress, ParserCounts};
 use modeltap_core::connection::CgroupId;
 
 /// Place of an account, for as long as a connection of its cgroup is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AccountId(usize);
 
+/// What a connection holds, or all of a cgroup do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) in_progress: InProgress,
+    /// For open requests, partial heads and what waits to be told.
+    pub(crate) bytes: usize,
+}
+
 /// One cgroup's.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Account {
     cgroup: CgroupId,
     pub(crate) counts: ParserCounts,
-    /// Requests that are not over.
-    pub(crate) n_active: usize,
-    /// Bytes held for open requests and partial heads.
-    pub(crate) held_bytes: usize,
+    /// What its connections hold.
+    pub(crate) held: Held,
     /// Whether model names and usage may be read from bodies.
     pub(crate) inspect: bool,
     n_connections: usize,
@@ -105,8 +111,7 @@ impl Accounts {
         let account = Account {
             cgroup,
             counts: ParserCounts::default(),
-            n_active: 0,
-            held_bytes: 0,
+            held: Held::default(),
             inspect: false,
             n_connections: 0,
             forgotten: false,

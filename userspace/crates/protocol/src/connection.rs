@@ -11,8 +11,10 @@ mod sessions;
 
 use std::collections::VecDeque;
 
+use modeltap_core::accounting::InProgress;
 use modeltap_core::connection::{
     Arrived, CloseCause, ConnectionClosed, ConnectionId, ConnectionOpened, Data, Direction, Origin,
+    Transport,
 };
 use modeltap_core::record::{Completeness, Outcome};
 use modeltap_core::time::MonotonicNs;
@@ -20,7 +22,7 @@ use modeltap_core::time::MonotonicNs;
 use self::drains::Drains;
 use self::responses::MissedResponses;
 use self::sessions::Session;
-use crate::accounts::AccountId;
+use crate::accounts::{AccountId, Held};
 use crate::detect::Protocol;
 use crate::exchange::Exchange;
 use crate::http1::{RequestHead, ResponseHead};
@@ -99,7 +101,7 @@ pub(crate) struct Connection {
     linger_until: Option<MonotonicNs>,
 
     /// What `Shared` was last told of this connection.
-    settled: (usize, usize),
+    settled: Held,
     /// The timer that the table runs for this connection.
     pub(crate) timer: Option<MonotonicNs>,
     pub(crate) last_event: MonotonicNs,
@@ -147,7 +149,7 @@ impl Connection {
             total_read: 0,
             total_written: 0,
             linger_until: None,
-            settled: (0, 0),
+            settled: Held::default(),
             timer: None,
             last_event: opened.id.opened,
         }
@@ -170,7 +172,7 @@ impl Connection {
         // What else is held leaves so much for a head in pieces.
         let most = shared.config.max_connection_bytes;
         let heads = self.requests.held_bytes() + self.responses.held_bytes();
-        let room = most.saturating_sub(self.settled.1.saturating_sub(heads));
+        let room = most.saturating_sub(self.settled.bytes.saturating_sub(heads));
         self.requests
             .make_room(room.saturating_sub(self.responses.held_bytes()));
         self.responses
@@ -255,12 +257,14 @@ impl Connection {
         self.tell(exchange, outcome, finished, shared);
     }
 
-    /// Whether the client had closed when the last write of a response returned.
-    /// A FIN alone may be half a close; the answer to the write, a reset, tells.
-    /// The kernel takes the write all the same, so that a response written by
-    /// one call is as whole as if someone had read it.
+    /// Whether the client had closed when the last bytes of a response were
+    /// written. A FIN alone may be half a close; the answer to the bytes, a
+    /// reset, tells. It comes after they were sent, but before the call returns
+    /// and is told of. The kernel takes the write all the same, so that a
+    /// response written by one call is as whole as if someone had read it.
     fn client_was_gone(&self, last_write: MonotonicNs) -> bool {
-        self.peer_finished.is_some() && self.reset.is_some_and(|reset| reset <= last_write)
+        let had_finished = self.peer_finished.is_some_and(|at| at <= last_write);
+        had_finished && self.reset.is_some()
     }
 
     fn lose_oldest(&mut self, at: MonotonicNs, shared: &mut Shared) {
@@ -442,7 +446,7 @@ impl Connection {
         self.requests.discard_head(shared);
         self.responses.discard_head(shared);
         // All else goes with it.
-        shared.settle(self.account, self.settled, (self.exchanges.len(), 0));
+        shared.settle(self.account, &self.settled, &Held::default());
     }
 
     /// What the connection's end makes of the oldest exchange.
@@ -494,7 +498,7 @@ impl Connection {
     fn settle(&mut self, shared: &mut Shared) {
         let most = shared.config.max_connection_bytes;
         let mut held = self.held();
-        if held.1 > most {
+        if held.bytes > most {
             // First what only waits to be told.
             self.end_drains(shared);
             self.expire_unconfirmed(shared);
@@ -503,24 +507,24 @@ impl Connection {
         if held == self.settled {
             return;
         }
-        let fits = shared.settle(self.account, self.settled, held);
+        let fits = shared.settle(self.account, &self.settled, &held);
         self.settled = held;
-        if held.1 > most || (!fits && held.1 > 0) {
+        if held.bytes > most || (!fits && held.bytes > 0) {
             self.give_up(shared);
             let held = self.held();
-            shared.settle(self.account, self.settled, held);
+            shared.settle(self.account, &self.settled, &held);
             self.settled = held;
         }
     }
 
     /// Whether the connection would hold too much with `more` bytes.
     fn is_too_large(&self, more: usize, shared: &Shared) -> bool {
-        self.held().1 + more > shared.config.max_connection_bytes
+        self.held().bytes + more > shared.config.max_connection_bytes
     }
 
-    /// Exchanges that are open, and bytes held for them, for heads, streams
-    /// and all that waits.
-    fn held(&self) -> (usize, usize) {
+    /// What is under way, and bytes held for it, for heads, streams and all
+    /// that waits.
+    fn held(&self) -> Held {
         let heads = self.requests.held_bytes() + self.responses.held_bytes();
         let watches = self.read_watch.held_bytes() + self.write_watch.held_bytes();
         let session = self
@@ -532,6 +536,18 @@ impl Connection {
         let spare = (self.exchanges.capacity() - self.exchanges.len()) * size_of::<Exchange>();
         let waiting = unconfirmed + self.drains.held_bytes() + self.arrivals.held_bytes();
         let bytes = heads + watches + session + waiting + self.exchanges_bytes + spare;
-        (self.exchanges.len(), bytes)
+        let n_exchanges = self.exchanges.len() as u64;
+        let (n_requests, n_inner) = match self.opened.transport {
+            Transport::Tcp => (n_exchanges, 0),
+            Transport::Unix => (0, n_exchanges),
+        };
+        Held {
+            in_progress: InProgress {
+                n_requests,
+                n_inner,
+                n_sessions: u64::from(self.session.is_some()),
+            },
+            bytes,
+        }
     }
 }

@@ -5,12 +5,12 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
-use modeltap_core::accounting::ParserCounts;
+use modeltap_core::accounting::{InProgress, ParserCounts};
 use modeltap_core::connection::{CaptureEvent, CgroupId, ConnectionId, ConnectionOpened};
 use modeltap_core::record::{Completeness, RequestRecord, SessionRecord};
 use modeltap_core::time::MonotonicNs;
 
-use crate::accounts::{AccountId, Accounts};
+use crate::accounts::{AccountId, Accounts, Held};
 use crate::connection::Connection;
 use crate::detect::Protocol;
 
@@ -159,20 +159,16 @@ impl Shared {
         self.stats.bytes_gap = self.stats.bytes_gap.saturating_add(bytes);
     }
 
-    /// Notes that a connection now holds `after` (exchanges, bytes) instead of
-    /// `before`: `false` where its cgroup holds too much.
-    pub(crate) fn settle(
-        &mut self,
-        account: AccountId,
-        before: (usize, usize),
-        after: (usize, usize),
-    ) -> bool {
-        self.stats.n_active = self.stats.n_active + after.0 as u64 - before.0 as u64;
-        self.stats.bytes_held = self.stats.bytes_held + after.1 as u64 - before.1 as u64;
-        let account = self.accounts.of(account);
-        account.n_active = account.n_active + after.0 - before.0;
-        account.held_bytes = account.held_bytes + after.1 - before.1;
-        account.held_bytes <= self.config.max_held_bytes
+    /// Notes that a connection now holds `after` instead of `before`: `false` where its cgroup holds too much.
+    pub(crate) fn settle(&mut self, account: AccountId, before: &Held, after: &Held) -> bool {
+        let n_active = |held: &Held| held.in_progress.n_requests + held.in_progress.n_inner;
+        self.stats.n_active = self.stats.n_active + n_active(after) - n_active(before);
+        self.stats.bytes_held = self.stats.bytes_held + after.bytes as u64 - before.bytes as u64;
+        let held = &mut self.accounts.of(account).held;
+        held.in_progress.add(&after.in_progress);
+        held.in_progress.take_away(&before.in_progress);
+        held.bytes = held.bytes + after.bytes - before.bytes;
+        held.bytes <= self.config.max_held_bytes
     }
 
     /// The fates of all bytes so far.
@@ -356,21 +352,20 @@ impl ConnectionTable {
         self.shared.stats
     }
 
-    /// Requests that are not over now, by cgroup; cgroups without any may be
-    /// left out.
-    pub fn active(&self) -> impl Iterator<Item = (CgroupId, u64)> + '_ {
+    /// What is under way now, by cgroup; cgroups with nothing are left out.
+    pub fn in_progress(&self) -> impl Iterator<Item = (CgroupId, InProgress)> + '_ {
         self.shared
             .accounts
             .iter()
-            .map(|(cgroup, account)| (cgroup, account.n_active as u64))
-            .filter(|(_, n_active)| *n_active > 0)
+            .map(|(cgroup, account)| (cgroup, account.held.in_progress))
+            .filter(|(_, in_progress)| *in_progress != InProgress::default())
     }
 
-    /// Requests of a cgroup that are not over now.
+    /// What is under way of one cgroup.
     #[must_use]
-    pub fn n_active(&self, cgroup: CgroupId) -> u64 {
+    pub fn in_progress_of(&self, cgroup: CgroupId) -> InProgress {
         let account = self.shared.accounts.find(cgroup);
-        account.map_or(0, |account| account.n_active as u64)
+        account.map_or_else(InProgress::default, |account| account.held.in_progress)
     }
 
     /// Bytes by what was made of them, for each cgroup that had connections.

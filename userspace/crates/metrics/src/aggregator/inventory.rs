@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use modeltap_core::accounting::InProgress;
 use modeltap_core::container::{Container, ContainerId};
 
 use super::{Aggregator, Placement};
@@ -63,7 +64,7 @@ impl Aggregator {
             .is_some_and(|running| running.id == *id)
         {
             place.running = None;
-            place.n_active = 0;
+            place.in_progress = InProgress::default();
             place.meter = None;
             place.last_seen = place.last_seen.max(now);
             service.refresh();

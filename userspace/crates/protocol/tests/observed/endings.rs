@@ -46,6 +46,22 @@ fn client_that_leaves_makes_no_status() {
     s.read(GET_A).peer_finished().reset().write(OK_2);
     check(&s, &["GET /a 200 0>2 client_aborted"]);
 
+    // The same, told of when the call returned but written when it was sent.
+    let mut s = Socket::accepted();
+    s.read(GET_A).peer_finished().wait(MS).write(OK_2);
+    s.wait(MS).reset();
+    let told_last = s.events.len() - 1;
+    s.events.swap(told_last - 1, told_last);
+    check(&s, &["GET /a 200 0>2 client_aborted"]);
+
+    // A client that had it all before the call returned, and reset then.
+    let mut s = Socket::accepted();
+    s.read(GET_A).wait(MS).write(OK_2);
+    s.wait(MS).reset();
+    let told_last = s.events.len() - 1;
+    s.events.swap(told_last - 1, told_last);
+    check(&s, &["GET /a 200 0>2 complete"]);
+
     // In the middle of a stream.
     let mut s = Socket::accepted();
     s.read(GET_A).write(SSE_HEAD).write("5\r\nhello\r\n");
@@ -145,7 +161,7 @@ fn ended_connection_waits_for_late_writes_only_so_long() {
     let end = s.now;
     let mut checked = Checked::new(Config::default());
     s.events.iter().for_each(|event| checked.handle(event));
-    assert_eq!(checked.table.n_active(CGROUP), 1);
+    assert_eq!(checked.table.in_progress_of(CGROUP).n_requests, 1);
     assert_eq!(checked.table.poll_timeout(), Some(end.after(MS * 250)));
     checked.handle_timeout(end.after(MS * 249));
     assert!(checked.records.is_empty());
@@ -153,7 +169,10 @@ fn ended_connection_waits_for_late_writes_only_so_long() {
     assert_eq!(line(&checked.records[0]), "GET /a - 0>0 client_aborted");
     assert_eq!(checked.records[0].timings.finished, end);
     assert_eq!(
-        (checked.table.n_active(CGROUP), checked.table.poll_timeout()),
+        (
+            checked.table.in_progress_of(CGROUP).n_requests,
+            checked.table.poll_timeout()
+        ),
         (0, None)
     );
 }

@@ -6,7 +6,7 @@ use modeltap_core::connection::{CaptureEvent, Origin, Transport};
 use modeltap_core::time::MonotonicNs;
 use modeltap_protocol::Config;
 
-use crate::support::{Checked, Socket, check, line, run};
+use crate::support::{CGROUP, Checked, Socket, check, line, run};
 
 const MS: Duration = Duration::from_millis(1);
 const GET_A: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -373,6 +373,19 @@ fn socket_used_again_at_once_shares_nothing() {
         assert_eq!(record.timings.accepted, Some(record.connection.opened));
     }
     assert_eq!((stats.n_gaps, stats.n_connections_opened), (0, 100));
+}
+
+#[test]
+fn inner_hop_under_way_is_no_request_of_the_service() {
+    let mut s = Socket::accepted();
+    s.read(GET_A);
+    if let Some(CaptureEvent::Opened(opened)) = s.events.first_mut() {
+        opened.transport = Transport::Unix;
+    }
+    let mut checked = Checked::new(Config::default());
+    s.events.iter().for_each(|event| checked.handle(event));
+    let under_way = checked.table.in_progress_of(CGROUP);
+    assert_eq!((under_way.n_requests, under_way.n_inner), (0, 1));
 }
 
 #[test]

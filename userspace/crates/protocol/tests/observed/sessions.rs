@@ -6,7 +6,7 @@ use modeltap_core::record::{Completeness, SessionRecord};
 use modeltap_core::time::MonotonicNs;
 use modeltap_protocol::Config;
 
-use crate::support::{Checked, Socket, check};
+use crate::support::{CGROUP, Checked, Socket, check};
 
 const MS: Duration = Duration::from_millis(1);
 const UPGRADE: &str =
@@ -80,6 +80,11 @@ fn session_is_told_at_the_connections_end_and_not_before() {
     s.events.iter().for_each(|event| checked.handle(event));
     checked.handle_timeout(s.now.after(Duration::from_secs(3_600)));
     assert_eq!((checked.records.len(), checked.sessions.len()), (1, 0));
+    let under_way = |checked: &Checked| {
+        let found = checked.table.in_progress_of(CGROUP);
+        (found.n_requests, found.n_inner, found.n_sessions)
+    };
+    assert_eq!(under_way(&checked), (0, 0, 1));
     let seen = s.events.len();
     s.wait(Duration::from_secs(3_600)).reset();
     s.events[seen..]
@@ -87,6 +92,7 @@ fn session_is_told_at_the_connections_end_and_not_before() {
         .for_each(|event| checked.handle(event));
     checked.handle_timeout(s.now.after(Config::default().linger));
     assert_eq!(checked.sessions.len(), 1);
+    assert_eq!(under_way(&checked), (0, 0, 0));
     assert_eq!(checked.table.stats().n_connections, 0);
 }
 

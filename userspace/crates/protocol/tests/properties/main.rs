@@ -5,7 +5,7 @@ mod found;
 mod model;
 mod streams;
 
-use modeltap_core::accounting::ParserCounts;
+use modeltap_core::accounting::{InProgress, ParserCounts};
 use modeltap_core::connection::{
     Arrived, CaptureEvent, CgroupId, CloseCause, ConnectionClosed, ConnectionId, ConnectionOpened,
     Data, Direction, Drained, Origin,
@@ -46,7 +46,11 @@ fn assert_invariants(table: &ConnectionTable, config: &Config) {
     assert!(stats.n_connections <= config.max_connections as u64);
     assert!(stats.n_active <= stats.n_connections * config.max_pipelined as u64);
     assert!(stats.bytes_buffered <= config.max_held_bytes as u64);
-    assert_eq!(stats.n_active, table.active().map(|(_, n)| n).sum::<u64>());
+    let mut under_way = InProgress::default();
+    table
+        .in_progress()
+        .for_each(|(_, more)| under_way.add(&more));
+    assert_eq!(stats.n_active, under_way.n_requests + under_way.n_inner);
     let mut sum = ParserCounts::default();
     for (_, counts) in table.counts() {
         let fates = counts.bytes_parsed + counts.bytes_skipped + counts.bytes_truncated;
