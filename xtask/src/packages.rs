@@ -1,6 +1,7 @@
 //! The distribution's packages.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -43,6 +44,37 @@ pub fn ensure(packages: &[&str], purpose: &str) -> Result<()> {
             .args(&missing),
     )
     .with_context(|| format!("install {list}"))
+}
+
+/// Unpacks a package, without what it depends on, into a new `folder`, after
+/// saying so: nothing of it is installed or started.
+///
+/// # Errors
+/// Where packages cannot be had: the error names it and `purpose`.
+pub fn unpack(package: &str, folder: &Path, purpose: &str) -> Result<()> {
+    if !can_install() {
+        bail!(
+            "{purpose} needs the program of the package {package} (Debian's name); \
+             run this as root on Debian"
+        );
+    }
+    println!("unpacking a Debian package for {purpose}: {package}");
+    fs::create_dir_all(folder).with_context(|| format!("create {folder:?}"))?;
+    process::run(apt().args(["-qq", "update"])).context("update the package lists")?;
+    let mut download = apt();
+    // As root: nobody else may write to the folder.
+    download.args(["-qq", "-o", "APT::Sandbox::User=root", "download", package]);
+    process::run(download.current_dir(folder)).with_context(|| format!("download {package}"))?;
+    for entry in fs::read_dir(folder)? {
+        let file = entry?.path();
+        if file.extension().is_some_and(|kind| kind == "deb") {
+            let mut unpack = process::clean("dpkg-deb");
+            process::run(unpack.arg("--extract").arg(&file).arg(folder))
+                .with_context(|| format!("unpack {file:?}"))?;
+            fs::remove_file(&file)?;
+        }
+    }
+    Ok(())
 }
 
 fn apt() -> Command {

@@ -14,6 +14,7 @@ use crate::interrupt::Interrupt;
 use crate::packages;
 use crate::paths::Paths;
 use crate::process;
+use crate::receivers;
 use crate::report::Report;
 use crate::seed::Seed;
 use crate::setup;
@@ -96,6 +97,7 @@ fn execute(paths: &Paths, options: &Options, report: &mut Report) -> Result<()> 
     let live = report.stage("live set-up", || {
         let binaries = demo::ensure_binaries(paths)?;
         ensure_test_tools()?;
+        receivers::ensure(paths)?;
         Ok((binaries, Engine::ensure(paths)?))
     });
     let (binaries, _engine) = match live {

@@ -182,7 +182,12 @@ fn bootstrap(tarball: &Path) {
         .unwrap_or_else(|error| panic!("rename {unfinished:?}: {error}"));
 }
 
-fn cache() -> PathBuf {
+/// The folder of what is made once on a machine.
+///
+/// # Panics
+/// If it cannot be made.
+#[must_use]
+pub fn cache() -> PathBuf {
     let home = || Path::new(&env::var_os("HOME").unwrap_or_default()).join(".cache/modeltap");
     let cache = env::var_os("MODELTAP_CACHE").map_or_else(home, PathBuf::from);
     fs::create_dir_all(&cache).unwrap_or_else(|error| panic!("create {cache:?}: {error}"));

@@ -172,6 +172,9 @@ impl Worker {
     }
 
     fn push(&self, state: &mut State, alerts: Vec<Alert>) {
+        if alerts.is_empty() {
+            return;
+        }
         let now = self.elapsed();
         for (lane, message) in group(alerts, self.receiver.max_alerts()) {
             if let Some(item) = state.queue.push(now, lane, message) {
@@ -260,33 +263,48 @@ impl Worker {
         if held_until > self.elapsed() {
             return held_until;
         }
-        for (_, mut message) in group(alerts, self.receiver.max_alerts()) {
-            let result = self.receiver.send(&self.sender, &mut message, now()).await;
-            let mut state = self.state();
-            let n_failed = state.n_refreshes_failed;
-            match result {
-                Ok(()) => {
-                    state.n_refreshes_failed = 0;
-                    drop(state);
-                    if n_failed > 0 {
-                        self.record(&message.alerts, n_failed + 1, Outcome::Delivered, None);
-                    }
-                }
-                Err(failure) => {
-                    state.n_refreshes_failed = n_failed.saturating_add(1);
-                    let now = self.elapsed();
-                    let _ = state
-                        .queue
-                        .hold(now, failure.retry_after, &failure.text, jitter());
-                    let held_until = state.queue.held_until();
-                    drop(state);
-                    if n_failed == 0 {
-                        self.log(1, Outcome::Retried, Some(&failure.text));
-                        self.record(&message.alerts, 1, Outcome::Retried, Some(failure.text));
-                    }
-                    return held_until;
-                }
+        let mut refused = None;
+        for (_, mut message) in group(alerts.clone(), self.receiver.max_alerts()) {
+            let Err(failure) = self.receiver.send(&self.sender, &mut message, now()).await else {
+                continue;
+            };
+            let is_down = failure.reach.is_some();
+            if is_down {
+                let now = self.elapsed();
+                let (after, error) = (failure.retry_after, failure.text.as_str());
+                let _ = self.state().queue.hold(now, after, error, jitter());
             }
+            refused = Some((message.alerts, failure.text));
+            if is_down {
+                break;
+            }
+        }
+        let n_failed = {
+            let mut state = self.state();
+            let next = match &refused {
+                Some(_) => state.n_refreshes_failed.saturating_add(1),
+                None => 0,
+            };
+            std::mem::replace(&mut state.n_refreshes_failed, next)
+        };
+        match refused {
+            Some((alerts, error)) if n_failed == 0 => {
+                self.log(1, Outcome::Retried, Some(&error));
+                self.record(&alerts, 1, Outcome::Retried, Some(error));
+            }
+            None if n_failed > 0 => {
+                self.record(
+                    &alerts,
+                    n_failed.saturating_add(1),
+                    Outcome::Delivered,
+                    None,
+                );
+            }
+            _ => {}
+        }
+        let held_until = self.state().queue.held_until();
+        if held_until > self.elapsed() {
+            return held_until;
         }
         self.elapsed().saturating_add(self.timing.refresh)
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use modeltap_core::alert::{Alert, AlertState};
+use modeltap_core::alert::{Alert, AlertState, Delivery};
 use modeltap_export::notify::{
     Channel, Notifiers, PagerDutySettings, RoutingKey, Secret, Settings, TestError, Timing,
 };
@@ -212,7 +212,7 @@ async fn what_was_not_sent_at_the_end_is_sent_after_the_restart() {
     assert_eq!(told(&rows), [(0, why, true); 3]);
     assert_eq!(notifiers.test("webhook").await, Err(TestError::Stopping));
 
-    let taken = modeltap_core::alert::Delivery {
+    let taken = Delivery {
         alert: "e4".into(),
         n_attempts: 1,
         error: None,
@@ -294,6 +294,32 @@ async fn alertmanager_is_told_again_while_it_fires() {
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(sink.rest().len(), 0, "what is over is not told again");
+}
+
+#[tokio::test]
+async fn alertmanager_that_refuses_what_it_knew_hears_of_others_at_once() {
+    let mut sink = Sink::start([Reply::status(200), Reply::status(400)]);
+    let settings = Settings {
+        alertmanager: Some(endpoint(&sink.url(""))),
+        timing: Timing {
+            refresh: Duration::from_millis(50),
+            // Were it taken for down, it would be left alone for an hour.
+            backoff: Duration::from_secs(3600),
+            backoff_cap: Duration::from_secs(3600),
+            ..timing()
+        },
+        ..Settings::default()
+    };
+    let notifiers = Notifiers::start(settings).unwrap();
+    notifiers.notify(&[firing("e1")]);
+    for _ in 0..2 {
+        let _ = sink.next().await;
+    }
+    notifiers.notify(&[alert("e2", "other", AlertState::Firing)]);
+    let is_told = |rows: &[Delivery]| rows.iter().any(|row| &*row.alert == "e2");
+    let rows = deliveries_until(&notifiers, is_told).await;
+    assert_eq!(rows[1].error.as_deref(), Some("answered 400"), "{rows:?}");
+    assert!(rows[2..].iter().all(|row| row.error.is_none()), "{rows:?}");
 }
 
 #[tokio::test]
