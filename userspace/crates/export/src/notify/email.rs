@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::message::{Message, Sender, began, digest, readable, rule, service, severity, summary};
+use super::message::{Message, Sender, began, digest, readable, rule, service, summary};
 use super::receiver::Failure;
 use super::settings::{EmailSettings, Protection, Secret, Timing};
 use super::text::{one_line, without};
@@ -264,7 +264,7 @@ fn subject(message: &Message) -> String {
         [alert] => format!(
             "[modeltap] {}: {}: {}: {}",
             what(alert),
-            severity(alert.severity),
+            alert.severity.as_str(),
             service(alert),
             rule(alert)
         ),
@@ -291,7 +291,7 @@ fn text(sender: &Sender, message: &Message) -> String {
         };
         text.push_str(&format!(
             "{state}  {}  {}\n{}\n\n  Rule:      {}\n  Since:     {}\n",
-            severity(alert.severity),
+            alert.severity.as_str(),
             service(alert),
             summary(alert),
             rule(alert),

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use modeltap_core::alert::{Alert, AlertState, Severity};
+use modeltap_core::alert::Alert;
 use modeltap_core::time::UnixNs;
 
 use super::settings::Endpoint;
@@ -68,7 +68,7 @@ impl Sender {
         set("instance", one_line(&self.host, NAME_CHARS));
         set("rule", one_line(&alert.rule, NAME_CHARS));
         set("service", service(alert));
-        set("severity", severity(alert.severity).to_owned());
+        set("severity", alert.severity.as_str().to_owned());
         labels
     }
 }
@@ -98,22 +98,6 @@ pub(super) fn rule(alert: &Alert) -> String {
 /// The sentence for people, safe to show.
 pub(super) fn summary(alert: &Alert) -> String {
     one_line(&alert.summary, SUMMARY_CHARS)
-}
-
-pub(super) fn severity(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Info => "info",
-        Severity::Warning => "warning",
-        Severity::Critical => "critical",
-    }
-}
-
-pub(super) fn state(state: AlertState) -> &'static str {
-    match state {
-        AlertState::Pending => "pending",
-        AlertState::Firing => "firing",
-        AlertState::Resolved => "resolved",
-    }
 }
 
 /// When people would say it began.

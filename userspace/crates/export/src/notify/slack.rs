@@ -5,7 +5,7 @@ use modeltap_core::alert::{Alert, AlertState, Severity};
 use modeltap_core::time::UnixNs;
 use serde_json::{Value, json};
 
-use super::message::{Message, Sender, began, readable, rule, service, severity, summary};
+use super::message::{Message, Sender, began, readable, rule, service, summary};
 use super::text::{one_line, slack};
 
 /// Alerts that are told in full; more than that nobody reads in a chat.
@@ -46,7 +46,7 @@ fn told(alert: &Alert) -> String {
         "{} *{}* · {} · *{}*\n{}\n{}",
         symbol(alert),
         what(alert),
-        severity(alert.severity),
+        alert.severity.as_str(),
         slack(&service(alert)),
         slack(&format!("{}: {}", rule(alert), summary(alert))),
         times(alert),

@@ -5,7 +5,7 @@
 use modeltap_core::alert::{Alert, AlertState};
 use serde_json::{Map, Value, json};
 
-use super::message::{Message, Sender, annotations, began, key, rfc3339, state};
+use super::message::{Message, Sender, annotations, began, key, rfc3339};
 use super::text::one_line;
 
 /// How Go writes "never", and so Alertmanager.
@@ -53,7 +53,7 @@ fn one(
     annotations: Map<String, Value>,
 ) -> Value {
     json!({
-        "status": state(alert.state),
+        "status": alert.state.as_str(),
         "labels": labels,
         "annotations": annotations,
         "startsAt": rfc3339(began(alert)),
