@@ -237,6 +237,24 @@ async fn what_was_not_sent_at_the_end_is_sent_after_the_restart() {
 }
 
 #[tokio::test]
+async fn queue_without_room_drops_the_oldest_and_says_so() {
+    let mut sink = Sink::start([Reply::Hang]);
+    let notifiers = Notifiers::start(webhook(&sink)).unwrap();
+    notifiers.notify(&[firing("under way")]);
+    let _ = sink.next().await;
+    let alerts: Vec<_> = (0..1000)
+        .map(|n| alert(&format!("e{n}"), &format!("s{n}"), AlertState::Firing))
+        .collect();
+    notifiers.notify(&alerts);
+    let rows = deliveries(&notifiers, 1).await;
+    assert_eq!(&*rows[0].alert, "e0");
+    let why = Some("too many messages wait: the oldest gave way");
+    assert_eq!(told(&rows), [(0, why, false)]);
+    let stats = notifiers.stats()[0];
+    assert_eq!((stats.dropped, stats.n_queued), (1, 1000));
+}
+
+#[tokio::test]
 async fn what_is_due_is_sent_before_the_end() {
     let mut sink = Sink::start([]);
     let notifiers = Notifiers::start(webhook(&sink)).unwrap();
