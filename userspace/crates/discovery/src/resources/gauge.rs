@@ -40,7 +40,7 @@ pub(super) struct Gauge {
     cpu: Cpu,
     memory: Option<Memory>,
     network: Option<Kept>,
-    block: Option<(Kept, Version)>,
+    block: Option<Block>,
     pids: Option<Kept>,
     pids_max: Option<Kept>,
     pressure: Option<[Kept; 3]>,
@@ -48,10 +48,17 @@ pub(super) struct Gauge {
     limits: Limits,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Version {
-    V1,
-    V2,
+#[derive(Debug)]
+enum Block {
+    /// Since Linux 6.10 v1 accounts nothing of a device until a limit is set
+    /// on it. That the root names no device either tells it from a container
+    /// that moved nothing yet.
+    V1 {
+        moved: Kept,
+        root: PathBuf,
+        is_accounted: bool,
+    },
+    V2(Kept),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -124,8 +131,6 @@ impl Gauge {
                 quota: open(unified, "cpu.max"),
             })
         };
-        let v1_block = open(&places.blkio, "blkio.throttle.io_service_bytes_recursive")
-            .or_else(|| open(&places.blkio, "blkio.throttle.io_service_bytes"));
         let pids = |name| open(&places.pids, name).or_else(|| open(unified, name));
         let pressure = || {
             let open = |name| open(unified, name);
@@ -139,9 +144,7 @@ impl Gauge {
             cpu: v1_cpu.or_else(v2_cpu)?,
             memory: Memory::open(places, budget),
             network: process.and_then(|process| Kept::open(process, "net/dev", budget).ok()),
-            block: v1_block
-                .map(|file| (file, Version::V1))
-                .or_else(|| Some((open(unified, "io.stat")?, Version::V2))),
+            block: Block::v1(places, budget).or_else(|| Some(Block::V2(open(unified, "io.stat")?))),
             pids: pids("pids.current"),
             pids_max: pids("pids.max"),
             pressure: pressure(),
@@ -165,28 +168,22 @@ impl Gauge {
             network: read(&self.network).map(|table| text::network(&table)),
             n_pids: read(&self.pids).and_then(|count| text::number(&count)),
             pids_limit: self.limits.n_pids,
-            block: self.block(buffer),
+            block: self.block.as_ref().and_then(|block| block.read(buffer)),
             pressure: self.pressure(buffer),
         })
     }
 
     /// Reads the limits anew.
     pub(super) fn read_limits(&mut self, buffer: &mut Buffer) {
+        if let Some(block) = &mut self.block {
+            block.look_at_root();
+        }
         let n_pids = self.pids_max.as_ref();
         self.limits = Limits {
             cores: self.cpu.quota(buffer),
             memory_bytes: self.memory.as_ref().and_then(|found| found.limit(buffer)),
             n_pids: n_pids.and_then(|kept| text::limit(kept.read(buffer).ok()?)),
         };
-    }
-
-    fn block(&self, buffer: &mut Buffer) -> Option<BlockReading> {
-        let (kept, version) = self.block.as_ref()?;
-        let content = kept.read(buffer).ok()?;
-        Some(match version {
-            Version::V1 => text::v1_block(content),
-            Version::V2 => text::v2_block(content),
-        })
     }
 
     fn pressure(&self, buffer: &mut Buffer) -> Option<PressureReading> {
@@ -197,6 +194,51 @@ impl Gauge {
             memory_us: total(memory)?,
             io_us: total(io)?,
         })
+    }
+}
+
+impl Block {
+    fn v1(places: &Places, budget: &Budget) -> Option<Self> {
+        let directory = places.blkio.as_deref()?;
+        let names = [
+            "blkio.throttle.io_service_bytes_recursive",
+            "blkio.throttle.io_service_bytes",
+        ];
+        names.into_iter().find_map(|name| {
+            let moved = Kept::open(directory, name, budget).ok()?;
+            let above = directory.ancestors().take(MAX_ANCESTORS);
+            let root = above
+                .map(|directory| directory.join(name))
+                .take_while(|file| file.exists())
+                .last()?;
+            Some(Self::V1 {
+                moved,
+                root,
+                is_accounted: false,
+            })
+        })
+    }
+
+    fn read(&self, buffer: &mut Buffer) -> Option<BlockReading> {
+        match self {
+            Self::V1 {
+                moved,
+                is_accounted,
+                ..
+            } => text::v1_block(moved.read(buffer).ok()?)
+                .or_else(|| is_accounted.then(BlockReading::default)),
+            Self::V2(stat) => Some(text::v2_block(stat.read(buffer).ok()?)),
+        }
+    }
+
+    fn look_at_root(&mut self) {
+        if let Self::V1 {
+            root, is_accounted, ..
+        } = self
+        {
+            let content = fs::read_to_string(root).unwrap_or_default();
+            *is_accounted = text::v1_block(&content).is_some();
+        }
     }
 }
 

@@ -301,6 +301,22 @@ fn processes_killed_in_nested_cgroups_count_and_stay_counted() {
 }
 
 #[test]
+fn kernel_that_accounts_no_device_is_not_told_as_zero() {
+    let host = Host::v1();
+    let file = "blkio.throttle.io_service_bytes_recursive";
+    host.cgroup(&format!("blkio/{{}}/{file}"), "Total 0\n");
+    host.cgroup(&format!("blkio/docker/{file}"), "Total 0\n");
+    host.cgroup(&format!("blkio/{file}"), "Total 0\n");
+    let mut sampler = host.sampler();
+    assert_eq!(sample(&mut sampler).unwrap().block, None);
+    host.cgroup(&format!("blkio/{file}"), "254:0 Read 5\nTotal 5\n");
+    let looks: Vec<_> = (0..LIMITS_EVERY)
+        .map(|_| sample(&mut sampler).unwrap().block)
+        .collect();
+    assert_eq!(looks.last(), Some(&Some(BlockReading::default())));
+}
+
+#[test]
 fn container_on_the_hosts_network_has_no_network_of_its_own() {
     let host = Host::v1();
     let own = host.path("proc/77/ns/net");

@@ -45,10 +45,13 @@ pub(super) fn working_set(usage: u64, inactive: [Option<u64>; 2]) -> u64 {
     usage - first.unwrap_or(0)
 }
 
-/// `blkio.throttle.io_service_bytes_recursive`: `8:0 Read 4096` by device.
-pub(super) fn v1_block(text: &str) -> BlockReading {
+/// `blkio.throttle.io_service_bytes_recursive`: `8:0 Read 4096` by device;
+/// nothing where no device is named.
+pub(super) fn v1_block(text: &str) -> Option<BlockReading> {
     let mut sum = BlockReading::default();
-    for line in text.lines() {
+    let of_devices = text.lines().filter(|line| line.contains(':'));
+    of_devices.clone().next()?;
+    for line in of_devices {
         let mut fields = line.split_ascii_whitespace().skip(1);
         let (Some(kind), Some(bytes)) = (fields.next(), fields.next().and_then(number)) else {
             continue;
@@ -59,7 +62,7 @@ pub(super) fn v1_block(text: &str) -> BlockReading {
             _ => {}
         }
     }
-    sum
+    Some(sum)
 }
 
 /// `io.stat`: `8:0 rbytes=4096 wbytes=0 ...` by device.
@@ -165,14 +168,15 @@ mod tests {
             read_bytes: 4_100,
             written_bytes: 10,
         };
-        assert_eq!(v1_block(v1), expected);
-        assert_eq!(v1_block("Total 0\n"), BlockReading::default());
+        assert_eq!(v1_block(v1), Some(expected));
+        assert_eq!(v1_block("Total 0\n"), None);
         let v2 = "8:0 rbytes=4096 wbytes=10 rios=1 wios=2 dbytes=3 dios=4\n8:16 rbytes=4 wbytes=\n";
         assert_eq!(v2_block(v2), expected);
         let huge = format!("8:0 rbytes={0} wbytes=1\n8:1 rbytes={0}", u64::MAX);
         assert_eq!(v2_block(&huge).read_bytes, u64::MAX);
         for broken in ["", "\n\n", "8:0 Read", "8:0 rbytes=-1 wbytes=x", "\u{fffd}"] {
-            assert_eq!(v1_block(broken), BlockReading::default(), "{broken:?}");
+            let nothing = v1_block(broken).unwrap_or_default();
+            assert_eq!(nothing, BlockReading::default(), "{broken:?}");
             assert_eq!(v2_block(broken), BlockReading::default(), "{broken:?}");
         }
     }
