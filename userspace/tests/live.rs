@@ -10,6 +10,10 @@ mod arrival;
 mod boundaries;
 #[path = "live/calls.rs"]
 mod calls;
+#[path = "live/container_life.rs"]
+mod container_life;
+#[path = "live/cost.rs"]
+mod cost;
 #[path = "live/counts.rs"]
 mod counts;
 #[path = "live/discovery.rs"]
@@ -28,6 +32,8 @@ mod lifecycle;
 mod overload;
 #[path = "live/refusals.rs"]
 mod refusals;
+#[path = "live/resources.rs"]
+mod resources;
 #[path = "live/servers.rs"]
 mod servers;
 #[path = "live/streams.rs"]

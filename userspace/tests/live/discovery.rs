@@ -18,21 +18,26 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A watcher of Docker, and the directory that its events make.
-struct Watcher {
+pub(crate) struct Watcher {
     runtime: Runtime,
     events: mpsc::Receiver<DiscoveryEvent>,
     directory: Directory,
 }
 
 impl Watcher {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
+        Self::of(Config::default())
+    }
+
+    /// A watcher of the Docker that answers at another place.
+    pub(crate) fn of(docker: Config) -> Self {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .expect("a runtime can be built");
         let (sender, events) = mpsc::channel(64);
-        runtime.spawn(watch(Config::default(), sender));
+        runtime.spawn(watch(docker, sender));
         let mut watcher = Self {
             runtime,
             events,
@@ -44,7 +49,10 @@ impl Watcher {
 
     /// Applies events up to the first that is awaited, and returns that.
     #[track_caller]
-    fn until(&mut self, awaited: impl Fn(&DiscoveryEvent) -> bool) -> DiscoveryEvent {
+    pub(crate) fn until(
+        &mut self,
+        mut awaited: impl FnMut(&DiscoveryEvent) -> bool,
+    ) -> DiscoveryEvent {
         loop {
             let event = self
                 .runtime
@@ -59,8 +67,23 @@ impl Watcher {
         }
     }
 
+    /// What is told within a second.
+    pub(crate) fn for_a_second(&mut self) -> Vec<DiscoveryEvent> {
+        let mut told = Vec::new();
+        let end = std::time::Instant::now() + Duration::from_secs(1);
+        loop {
+            let left = end.saturating_duration_since(std::time::Instant::now());
+            let event = self
+                .runtime
+                .block_on(async { timeout(left, self.events.recv()).await });
+            let Ok(Some(event)) = event else { return told };
+            self.directory.apply(&event);
+            told.push(event);
+        }
+    }
+
     #[track_caller]
-    fn until_known(&mut self, name: &str) -> Found {
+    pub(crate) fn until_known(&mut self, name: &str) -> Found {
         let known =
             |event: &DiscoveryEvent| matches!(event, DiscoveryEvent::Upsert(c) if c.name == name);
         match self.until(known) {
