@@ -42,7 +42,7 @@ const FORGET_AFTER: Duration = Duration::from_secs(5);
 
 /// Most that may happen to containers in a second and be kept: a thousand of
 /// them may restart at once.
-const MAX_EVENTS: usize = 4_096;
+pub const MAX_EVENTS: usize = 4_096;
 
 /// What the aggregator is told.
 #[derive(Debug)]

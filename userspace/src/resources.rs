@@ -87,7 +87,47 @@ fn allow_descriptors() {
 
 #[cfg(test)]
 mod tests {
+    use modeltap_core::time::{MonotonicNs, TimeAnchor, UnixNs};
+    use modeltap_core::timeline::{TimelineEvent, TimelineKind};
+    use modeltap_discovery::DiscoveryEvent;
+
     use super::*;
+    use crate::pipeline::{Counter, MAX_EVENTS};
+
+    #[test]
+    fn what_happened_is_in_the_next_batch_and_in_no_other() {
+        let mut counter = Counter::new();
+        let anchor = TimeAnchor {
+            monotonic: MonotonicNs(0),
+            unix: UnixNs(1_700_000_000_000_000_000),
+        };
+        counter.tick(anchor.unix);
+        let event = |kind| TimelineEvent {
+            at: anchor.unix,
+            kind,
+            service: Some("shop".into()),
+            container: Some("shop-1".into()),
+            detail: String::new(),
+        };
+        let happens = |counter: &mut Counter, kind| {
+            let event = DiscoveryEvent::Happened(event(kind));
+            counter.handle(Input::Discovery(event), anchor);
+        };
+        let kinds = [TimelineKind::ContainerStarted, TimelineKind::OomKilled];
+        for kind in kinds {
+            happens(&mut counter, kind);
+        }
+        let next = anchor.unix(MonotonicNs(1_000_000_000));
+        let batch = counter.tick(next);
+        assert_eq!(batch.events, kinds.map(event));
+        assert_eq!(batch.resources.len(), 1, "the kill is in a rollup");
+        assert!(counter.finish(next).is_empty());
+
+        for _ in 0..MAX_EVENTS + 9 {
+            happens(&mut counter, TimelineKind::HealthChanged);
+        }
+        assert_eq!(counter.tick(next).events.len(), MAX_EVENTS);
+    }
 
     #[test]
     fn look_is_just_before_the_end_of_a_second() {

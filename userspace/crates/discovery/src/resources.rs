@@ -89,17 +89,21 @@ impl Sampler {
     pub fn follow(&mut self, targets: &HashMap<CgroupId, Target>) {
         self.containers
             .retain(|cgroup, followed| targets.get(cgroup) == Some(&followed.target));
+        let is_known = |cgroup| self.containers.contains_key(cgroup);
+        if targets.keys().all(is_known) {
+            return;
+        }
+        // A hierarchy may have been mounted since.
+        if let Ok(newest) = Hierarchies::below(&self.procfs) {
+            self.hierarchies = newest;
+        }
         for (cgroup, target) in targets {
             if self.containers.contains_key(cgroup) {
                 continue;
             }
-            let mut gauge = self.open(target);
-            if let Some(gauge) = &mut gauge {
-                gauge.read_limits(&mut self.buffer);
-            }
             let followed = Followed {
                 target: target.clone(),
-                gauge,
+                gauge: self.open(target),
                 turn: cgroup.0 % LIMITS_EVERY,
             };
             self.containers.insert(*cgroup, followed);
@@ -111,6 +115,7 @@ impl Sampler {
     pub fn sample(&mut self, clock: impl Fn() -> UnixNs) -> Vec<ResourceReading> {
         self.n_looks += 1;
         let turn = self.n_looks % LIMITS_EVERY;
+        self.open_missing(turn);
         let mut gpus = self.gpu_readings();
         let mut readings = Vec::with_capacity(self.containers.len());
         for (cgroup, followed) in &mut self.containers {
@@ -146,7 +151,24 @@ impl Sampler {
         readings
     }
 
-    fn open(&self, target: &Target) -> Option<Gauge> {
+    /// Tries again to open what could not be opened, or was gone.
+    fn open_missing(&mut self, turn: u64) {
+        let missing = self
+            .containers
+            .iter()
+            .filter(|(_, followed)| followed.turn == turn && followed.gauge.is_none());
+        let missing: Vec<_> = missing
+            .map(|(cgroup, followed)| (*cgroup, followed.target.clone()))
+            .collect();
+        for (cgroup, target) in missing {
+            let gauge = self.open(&target);
+            if let Some(followed) = self.containers.get_mut(&cgroup) {
+                followed.gauge = gauge;
+            }
+        }
+    }
+
+    fn open(&mut self, target: &Target) -> Option<Gauge> {
         let places = match self.hierarchies.places(target.pid, &target.id) {
             Ok(places) => places,
             Err(error) => {
@@ -159,7 +181,9 @@ impl Sampler {
             .host_network()
             .is_none_or(|host| network(&process) != Some(host));
         let process = has_own_network.then_some(process.as_path());
-        Gauge::open(&places, process, &self.budget)
+        let mut gauge = Gauge::open(&places, process, &self.budget)?;
+        gauge.read_limits(&mut self.buffer);
+        Some(gauge)
     }
 
     /// The host's network: that of its first process, else, where that may not

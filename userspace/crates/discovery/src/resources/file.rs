@@ -48,23 +48,39 @@ fn soft_limit(limits: &str) -> Option<usize> {
     Some(soft.parse().unwrap_or(usize::MAX))
 }
 
+/// How the kernel writes a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// In one piece, as every file of cgroups (`seq_show` without a
+    /// `seq_next`): one read gets all of it.
+    Whole,
+    /// Piece by piece: reads go on until nothing comes.
+    Pieces,
+}
+
 /// A file that is read again and again from its beginning, which makes the
 /// kernel write it anew.
 #[derive(Debug)]
 pub(super) struct Kept {
     path: PathBuf,
     file: Option<File>,
+    shape: Shape,
     budget: Budget,
 }
 
 impl Kept {
-    /// Opens a file of `directory`.
+    /// Opens a file of a cgroup's `directory`.
     pub(super) fn open(directory: &Path, name: &str, budget: &Budget) -> io::Result<Self> {
-        let path = directory.join(name);
+        Self::shaped(directory.join(name), Shape::Whole, budget)
+    }
+
+    /// Opens a file of some shape.
+    pub(super) fn shaped(path: PathBuf, shape: Shape, budget: &Budget) -> io::Result<Self> {
         let file = File::open(&path)?;
         Ok(Self {
             path,
             file: budget.take().then_some(file),
+            shape,
             budget: budget.clone(),
         })
     }
@@ -72,8 +88,8 @@ impl Kept {
     /// Reads all of it.
     pub(super) fn read<'a>(&self, buffer: &'a mut Buffer) -> io::Result<&'a str> {
         match &self.file {
-            Some(file) => buffer.fill(file),
-            None => buffer.fill(&File::open(&self.path)?),
+            Some(file) => buffer.fill(file, self.shape),
+            None => buffer.fill(&File::open(&self.path)?, self.shape),
         }
     }
 }
@@ -95,12 +111,17 @@ impl Buffer {
         Self(vec![0; BUFFER_BYTES].into_boxed_slice())
     }
 
-    fn fill(&mut self, file: &File) -> io::Result<&str> {
+    fn fill(&mut self, file: &File, shape: Shape) -> io::Result<&str> {
         let mut filled = 0;
         while filled < self.0.len() {
             match file.read_at(&mut self.0[filled..], filled as u64) {
                 Ok(0) => break,
-                Ok(n_bytes) => filled += n_bytes,
+                Ok(n_bytes) => {
+                    filled += n_bytes;
+                    if shape == Shape::Whole {
+                        break;
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

@@ -22,7 +22,7 @@ use modeltap_core::resource::{
     BlockReading, CpuReading, MemoryReading, NetworkReading, PressureReading,
 };
 
-use super::file::{Budget, Buffer, Kept};
+use super::file::{Budget, Buffer, Kept, Shape};
 use super::layout::Places;
 use super::text;
 
@@ -143,7 +143,9 @@ impl Gauge {
         Some(Self {
             cpu: v1_cpu.or_else(v2_cpu)?,
             memory: Memory::open(places, budget),
-            network: process.and_then(|process| Kept::open(process, "net/dev", budget).ok()),
+            network: process.and_then(|process| {
+                Kept::shaped(process.join("net/dev"), Shape::Pieces, budget).ok()
+            }),
             block: Block::v1(places, budget).or_else(|| Some(Block::V2(open(unified, "io.stat")?))),
             pids: pids("pids.current"),
             pids_max: pids("pids.max"),

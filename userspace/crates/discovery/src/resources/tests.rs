@@ -382,6 +382,24 @@ fn container_that_is_gone_or_was_never_there_has_no_reading() {
     assert!(sample(&mut sampler).is_some());
 }
 
+#[test]
+fn container_whose_files_come_late_is_tried_again() {
+    let host = Host::v1();
+    let usage = host.path(&format!("cg/cpu/docker/{ID}/cpuacct.usage"));
+    fs::remove_file(&usage).unwrap();
+    let mut sampler = host.sampler();
+    assert_eq!(sample(&mut sampler), None);
+    fs::write(&usage, "5000000000\n").unwrap();
+    let looks: Vec<_> = (0..LIMITS_EVERY).map(|_| sample(&mut sampler)).collect();
+    assert_eq!(looks.last(), Some(&Some(v1_reading())));
+    // A file that cannot be read any more, then can.
+    fs::write(&usage, "").unwrap();
+    assert_eq!(sample(&mut sampler), None);
+    fs::write(&usage, "6000000000\n").unwrap();
+    let looks: Vec<_> = (0..LIMITS_EVERY).map(|_| sample(&mut sampler)).collect();
+    assert!(looks.last().is_some_and(Option::is_some));
+}
+
 /// This process is in a real cgroup, if not in a container's: what the files
 /// say is taken from its own directories.
 #[test]
