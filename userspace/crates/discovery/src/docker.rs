@@ -25,7 +25,7 @@ use bollard::models::{ContainerInspectResponse, ContainerSummary, EventMessage};
 use bollard::query_parameters::{EventsOptions, EventsOptionsBuilder};
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::StreamExt;
-use modeltap_core::container::{Container, ContainerId, DockerState, Lifecycle, ServiceName, Slo};
+use modeltap_core::container::{Container, ContainerId, DockerState, Lifecycle, ServiceName};
 use modeltap_core::time::UnixNs;
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -414,6 +414,9 @@ fn classify(
     if !labels.enabled {
         return Ok(Some(Known::Excluded));
     }
+    for mistake in &labels.mistakes {
+        warn!(container.id = %id.short(), name, "{mistake}; it is left out");
+    }
     let cgroup = match hierarchy.locate(pid, id) {
         Ok(cgroup) => cgroup,
         Err(CgroupError::Gone(_)) => return Ok(None),
@@ -456,7 +459,7 @@ fn container(
         routes: labels.routes,
         inspect: labels.inspect,
         lifecycle: Lifecycle::default(),
-        slo: Slo::default(),
+        slo: labels.slo,
     }
 }
 

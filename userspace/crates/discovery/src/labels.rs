@@ -1,13 +1,16 @@
 //! What a container's labels say of it.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use modeltap_core::container::{Inspect, ServiceName};
+use modeltap_core::container::{Inspect, ServiceName, Slo};
 
 const ENABLE: &str = "modeltap.enable";
 const SERVICE: &str = "modeltap.service";
 const ROUTES: &str = "modeltap.routes";
 const INSPECT: &str = "modeltap.inspect";
+const SLO_LATENCY: &str = "modeltap.slo.latency_p95";
+const SLO_ERRORS: &str = "modeltap.slo.error_rate";
 const COMPOSE_PROJECT: &str = "com.docker.compose.project";
 const COMPOSE_SERVICE: &str = "com.docker.compose.service";
 
@@ -19,8 +22,11 @@ const MAX_ROUTES: usize = 200;
 /// Longest route template; longer ones are left out.
 const MAX_ROUTE_BYTES: usize = 512;
 
+/// Longest latency that may be promised; the histograms end there.
+const MAX_LATENCY: Duration = Duration::from_secs(3_600);
+
 /// What the labels of one container mean to modeltap.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Labels {
     /// `modeltap.enable=false` was not said.
     pub enabled: bool,
@@ -33,6 +39,10 @@ pub struct Labels {
     /// What `modeltap.inspect` allows; nothing where a word of it is unknown,
     /// for it is a permission.
     pub inspect: Inspect,
+    /// What `modeltap.slo.*` promise; a promise that is not understood is none.
+    pub slo: Slo,
+    /// What was wrong with a label that is left out for it, in one line each.
+    pub mistakes: Vec<String>,
 }
 
 impl Labels {
@@ -44,6 +54,11 @@ impl Labels {
             .or_else(|| named(COMPOSE_SERVICE))
             .or_else(|| clean(name))
             .unwrap_or_else(|| String::from("unnamed"));
+        let mut mistakes = Vec::new();
+        let slo = Slo {
+            latency_p95: promise(labels, SLO_LATENCY, latency, &mut mistakes),
+            error_rate: promise(labels, SLO_ERRORS, share, &mut mistakes),
+        };
         Self {
             enabled: !labels.get(ENABLE).is_some_and(|value| is_no(value)),
             service: ServiceName(service),
@@ -56,6 +71,8 @@ impl Labels {
                 .get(INSPECT)
                 .and_then(|value| Inspect::parse(value).ok())
                 .unwrap_or_default(),
+            slo,
+            mistakes,
         }
     }
 }
@@ -85,6 +102,59 @@ fn routes(value: &str) -> Vec<String> {
         .take(MAX_ROUTES)
         .map(str::to_owned)
         .collect()
+}
+
+/// What a label promises, or what is wrong with it.
+fn promise<T>(
+    labels: &HashMap<String, String>,
+    label: &str,
+    read: impl Fn(&str) -> Option<T>,
+    mistakes: &mut Vec<String>,
+) -> Option<T> {
+    let value = labels.get(label)?;
+    let promise = read(value.trim());
+    if promise.is_none() {
+        let right = if label == SLO_ERRORS {
+            "a share such as 1% or 0.01, more than none and less than all"
+        } else {
+            "a time such as 300ms or 1.5s, an hour at most"
+        };
+        let given: String = value.chars().take(40).collect();
+        mistakes.push(format!("the label {label} must be {right}: {given:?}"));
+    }
+    promise
+}
+
+/// A time with its unit: `300ms`, `1.5s`, `2m`.
+fn latency(text: &str) -> Option<Duration> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        _ => return None,
+    };
+    let latency = Duration::try_from_secs_f64(number(digits)? * unit).ok()?;
+    (!latency.is_zero() && latency <= MAX_LATENCY).then_some(latency)
+}
+
+/// A share, as `1%` or `0.01`.
+fn share(text: &str) -> Option<f64> {
+    let share = match text.strip_suffix('%') {
+        Some(percent) => number(percent.trim_end())? / 100.0,
+        None => number(text)?,
+    };
+    (share > 0.0 && share < 1.0).then_some(share)
+}
+
+/// Digits and a point: what `f64` reads beside them (`inf`, `1e9`, signs) is
+/// no promise.
+fn number(text: &str) -> Option<f64> {
+    let is_plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    text.parse().ok().filter(|_| is_plain)
 }
 
 #[cfg(test)]
@@ -146,6 +216,50 @@ mod tests {
         assert_eq!(inspect("usage").words().collect::<Vec<_>>(), ["usage"]);
         assert!(inspect("model,everything").is_nothing());
         assert!(read("c", &[]).inspect.is_nothing());
+    }
+
+    #[test]
+    fn promises_are_times_and_shares_and_what_is_wrong_is_said() {
+        let slo = |latency: &str, errors: &str| {
+            let labels = read("c", &[(SLO_LATENCY, latency), (SLO_ERRORS, errors)]);
+            let Slo {
+                latency_p95,
+                error_rate,
+            } = labels.slo;
+            (latency_p95, error_rate, labels.mistakes.len())
+        };
+        let ms = |ms| Some(Duration::from_millis(ms));
+        assert_eq!(slo("300ms", "1%"), (ms(300), Some(0.01), 0));
+        assert_eq!(slo(" 1.5s ", " 0.5 % "), (ms(1_500), Some(0.005), 0));
+        assert_eq!(slo("2m", "0.001"), (ms(120_000), Some(0.001), 0));
+        for (latency, errors) in [
+            ("300", "1.0"),
+            ("", ""),
+            ("ms", "%"),
+            ("-3s", "-1%"),
+            ("infs", "inf"),
+            ("1e9s", "1e-3"),
+            ("2h", "100%"),
+            ("0ms", "0%"),
+            ("99999999999999999999s", "NaN"),
+            ("\u{6a21}", "\u{6a21}%"),
+        ] {
+            assert_eq!(
+                slo(latency, errors),
+                (None, None, 2),
+                "{latency:?} {errors:?}"
+            );
+        }
+        let labels = read("c", &[(SLO_LATENCY, "fast"), (SERVICE, "api")]);
+        assert_eq!(
+            labels.mistakes,
+            [
+                "the label modeltap.slo.latency_p95 must be a time such as 300ms or 1.5s, \
+              an hour at most: \"fast\""
+            ]
+        );
+        assert_eq!(labels.service.0, "api", "nothing else is lost");
+        assert!(read("c", &[]).mistakes.is_empty());
     }
 
     #[test]
