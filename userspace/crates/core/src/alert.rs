@@ -183,6 +183,8 @@ pub struct Alert {
     pub rule_name: String,
     /// The service.
     pub service: Arc<str>,
+    /// The figure that the rule is about.
+    pub metric: AlertMetric,
     /// How bad it is.
     pub severity: Severity,
     /// Where it stands.

@@ -286,6 +286,7 @@ impl Aggregator {
             at: start_of(open.second),
             window,
             services,
+            alerts: Vec::new(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use modeltap_core::accounting::{CaptureAccount, RequestCounts};
+use modeltap_core::alert::{Alert, AlertState, Severity};
 use modeltap_core::container::Container;
 use modeltap_core::measure::TokenSums;
 use modeltap_core::record::{Method, Outcome};
@@ -22,6 +23,8 @@ pub struct LiveSnapshot {
     /// Services by name: those with a running container, and those whose
     /// counts were not forgotten yet.
     pub services: Vec<ServiceSnapshot>,
+    /// Alerts that fire or may soon, the worst first.
+    pub alerts: Vec<Alert>,
 }
 
 impl LiveSnapshot {
@@ -33,6 +36,22 @@ impl LiveSnapshot {
             .binary_search_by(|service| (*service.name).cmp(name))
             .ok()?;
         Some(&self.services[at])
+    }
+
+    /// Takes the alerts of this second, and tells each service of its own.
+    pub fn set_alerts(&mut self, alerts: Vec<Alert>) {
+        for alert in &alerts {
+            let by_name = |service: &ServiceSnapshot| service.name.cmp(&alert.service);
+            if alert.state == AlertState::Firing
+                && alert.silenced_by.is_none()
+                && let Ok(at) = self.services.binary_search_by(by_name)
+            {
+                let service = &mut self.services[at];
+                service.n_firing += 1;
+                service.worst_firing = service.worst_firing.max(Some(alert.severity));
+            }
+        }
+        self.alerts = alerts;
     }
 }
 
@@ -80,6 +99,10 @@ pub struct ServiceSnapshot {
     pub unseen_bytes: Option<u64>,
     /// What its containers use; `None` where that was not read.
     pub resources: Option<ResourceSnapshot>,
+    /// Alerts of it that fire and are not silenced.
+    pub n_firing: u32,
+    /// The worst of them.
+    pub worst_firing: Option<Severity>,
 }
 
 /// One container over the window.

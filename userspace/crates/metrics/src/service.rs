@@ -386,6 +386,8 @@ impl Service {
             kernel: account.kernel,
             seen,
             unseen_bytes: account.unseen_bytes,
+            n_firing: 0,
+            worst_firing: None,
             resources: resources::snapshot(
                 self.containers
                     .iter()

@@ -16,7 +16,7 @@ use modeltap_core::container::{Container, Slo};
 use modeltap_core::resource::ResourceFigures;
 use modeltap_metrics::CgroupReport;
 use modeltap_metrics::alert::default_rules;
-use support::{ANCHOR, at, container, request};
+use support::{ANCHOR, EPOCH, at, container, request};
 use world::World;
 
 fn api() -> Container {
@@ -543,4 +543,24 @@ fn containers_that_start_again_are_counted_and_the_first_inventory_is_not() {
     assert!(world.told().is_empty());
     world.seconds(1, &api, &[]);
     assert_eq!(world.told(), told("user", FIRED));
+}
+
+#[test]
+fn history_of_before_the_start_is_asked_for_once_and_compared_with() {
+    let (mut world, api) = (World::new(default_rules()), api());
+    world.aggregator.upsert_container(&api);
+    world.seconds(61, &api, &[(200, 130)]);
+    let wanted = world.engine.take_wanted();
+    let of = |metric| wanted.iter().find(|one| one.metric == metric).unwrap();
+    assert_eq!(of(AlertMetric::DurationP95).n_minutes, 24 * 60);
+    assert_eq!(of(AlertMetric::RequestRate).n_minutes, 121);
+    assert_eq!((wanted.len(), &*wanted[0].service), (2, "api"));
+    assert!(world.engine.take_wanted().is_empty());
+    let first = EPOCH / 60 - 120;
+    let past = vec![Some(0.05); 120];
+    world
+        .engine
+        .prime("api", AlertMetric::DurationP95, first, &past);
+    world.seconds(300, &api, &[(200, 130)]);
+    assert_eq!(world.told(), told("default:latency_p95", FIRED));
 }

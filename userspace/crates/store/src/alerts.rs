@@ -95,13 +95,14 @@ pub(crate) fn write(
             [old],
         )?;
         transaction.execute(
-            "INSERT INTO alerts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, make_timestamp(?), \
+            "INSERT INTO alerts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, make_timestamp(?), \
              make_timestamp(?), make_timestamp(?), ?)",
             params![
                 &*alert.id,
                 &*alert.rule,
                 alert.rule_name,
                 &*alert.service,
+                alert.metric.as_str(),
                 alert.severity.as_str(),
                 alert.state.as_str(),
                 alert.value,
@@ -274,8 +275,8 @@ impl Reader {
             text(&state),
         ];
         let sql = format!(
-            "SELECT id, rule, rule_name, service, severity, state, value, threshold, summary, \
-             epoch_us(since), epoch_us(fired), epoch_us(resolved), silenced_by FROM alerts \
+            "SELECT id, rule, rule_name, service, metric, severity, state, value, threshold, \
+             summary, epoch_us(since), epoch_us(fired), epoch_us(resolved), silenced_by FROM alerts \
              WHERE (resolved IS NULL OR resolved >= make_timestamp($1)) \
              AND since < make_timestamp($2) AND ($3 IS NULL OR service = $3) \
              AND ($4 IS NULL OR rule = $4) AND ($5 IS NULL OR state = $5) \
@@ -381,9 +382,10 @@ fn silence(row: &Row<'_>) -> duckdb::Result<Option<Silence>> {
 }
 
 fn alert(row: &Row<'_>) -> duckdb::Result<Option<Alert>> {
-    let severity = Severity::parse(&row.get::<_, String>(4)?);
-    let state = AlertState::parse(&row.get::<_, String>(5)?);
-    let (Some(severity), Some(state)) = (severity, state) else {
+    let metric = AlertMetric::parse(&row.get::<_, String>(4)?);
+    let severity = Severity::parse(&row.get::<_, String>(5)?);
+    let state = AlertState::parse(&row.get::<_, String>(6)?);
+    let (Some(metric), Some(severity), Some(state)) = (metric, severity, state) else {
         return Ok(None);
     };
     let maybe = |at: usize| Ok::<_, duckdb::Error>(row.get::<_, Option<i64>>(at)?.map(time));
@@ -392,15 +394,16 @@ fn alert(row: &Row<'_>) -> duckdb::Result<Option<Alert>> {
         rule: shared(row, 1)?,
         rule_name: row.get(2)?,
         service: shared(row, 3)?,
+        metric,
         severity,
         state,
-        value: row.get(6)?,
-        threshold: row.get(7)?,
-        summary: row.get(8)?,
-        since: time(row.get(9)?),
-        fired: maybe(10)?,
-        resolved: maybe(11)?,
-        silenced_by: row.get::<_, Option<String>>(12)?.map(Into::into),
+        value: row.get(7)?,
+        threshold: row.get(8)?,
+        summary: row.get(9)?,
+        since: time(row.get(10)?),
+        fired: maybe(11)?,
+        resolved: maybe(12)?,
+        silenced_by: row.get::<_, Option<String>>(13)?.map(Into::into),
     }))
 }
 

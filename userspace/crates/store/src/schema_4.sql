@@ -27,6 +27,7 @@ CREATE TABLE alerts (
     rule VARCHAR NOT NULL,
     rule_name VARCHAR NOT NULL,
     service VARCHAR NOT NULL,
+    metric VARCHAR NOT NULL,
     severity VARCHAR NOT NULL,
     state VARCHAR NOT NULL,
     value DOUBLE,

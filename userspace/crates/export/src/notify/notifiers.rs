@@ -326,6 +326,7 @@ fn test_alert() -> Alert {
         id: TEST.into(),
         rule: TEST.into(),
         rule_name: "Test".to_owned(),
+        metric: modeltap_core::alert::AlertMetric::ErrorRate,
         service: "modeltap".into(),
         severity: Severity::Info,
         state: AlertState::Firing,

@@ -15,6 +15,7 @@ fn hostile(id: &str, state: AlertState) -> Alert {
     Alert {
         rule: evil.clone().into(),
         rule_name: evil.clone(),
+        metric: modeltap_core::alert::AlertMetric::ErrorRate,
         service: evil.clone().into(),
         summary: evil.clone(),
         value: Some(f64::NAN),

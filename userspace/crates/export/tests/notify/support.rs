@@ -26,6 +26,7 @@ pub fn alert(id: &str, service: &str, state: AlertState) -> Alert {
         id: id.into(),
         rule: "default:error_rate".into(),
         rule_name: "Error rate".to_owned(),
+        metric: modeltap_core::alert::AlertMetric::ErrorRate,
         service: service.into(),
         severity: Severity::Critical,
         state,

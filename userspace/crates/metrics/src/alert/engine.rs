@@ -14,7 +14,7 @@ use modeltap_core::time::UnixNs;
 use super::defaults::slo_rules;
 use super::state::{Change, Episode, Judged, Verdict, since, step};
 use super::summary::summary;
-use super::watch::{Budget, Watch, Watched, metric_of, minutes_of};
+use super::watch::{Budget, Watch, Watched};
 use crate::live::{LiveSnapshot, ServiceSnapshot};
 
 /// How long a service may be without a container until its alerts are over.
@@ -30,14 +30,14 @@ const MAX_WATCHED: usize = 20_000;
 /// Values by the minute kept at most: 64 MB.
 const MAX_MINUTES: usize = 16_000_000;
 
-/// What of history a rule needs to compare the present with.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What of history a service's rules compare the present with.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
+    /// The service.
+    pub service: Arc<str>,
     /// The figure.
     pub metric: AlertMetric,
-    /// The service; `None` for all.
-    pub service: Option<Arc<str>>,
-    /// How many minutes of it.
+    /// How many minutes of it, up to now.
     pub n_minutes: u64,
 }
 
@@ -112,25 +112,22 @@ impl Engine {
         }
     }
 
-    /// What of history the rules need.
+    /// What of history is wanted for [`Self::prime`] and was not given by this
+    /// before. To be asked after a second was evaluated.
     #[must_use]
-    pub fn wanted(&self) -> Vec<Wanted> {
-        let mut wanted: BTreeMap<(Option<Arc<str>>, AlertMetric), u64> = BTreeMap::new();
-        for rule in self.rules.iter().filter(|rule| rule.enabled) {
-            let n_minutes = minutes_of(&rule.condition) as u64;
-            if n_minutes > 0 {
-                let key = (rule.service.clone(), metric_of(rule));
-                let known = wanted.entry(key).or_default();
-                *known = n_minutes.max(*known);
+    pub fn take_wanted(&mut self) -> Vec<Wanted> {
+        let mut wanted = Vec::new();
+        for watch in self.services.values_mut() {
+            let service = Arc::clone(&watch.name);
+            for (metric, n_minutes) in watch.take_wanted() {
+                wanted.push(Wanted {
+                    service: Arc::clone(&service),
+                    metric,
+                    n_minutes,
+                });
             }
         }
-        let all = wanted.into_iter();
-        all.map(|((service, metric), n_minutes)| Wanted {
-            metric,
-            service,
-            n_minutes,
-        })
-        .collect()
+        wanted
     }
 
     /// Takes a figure of a service from history, a value a minute from the
@@ -451,6 +448,7 @@ fn alert(service: &Arc<str>, watched: &Watched, over: Option<(UnixNs, &str)>) ->
         rule: Arc::clone(&rule.id),
         rule_name: rule.name.clone(),
         service: Arc::clone(service),
+        metric: rule.metric,
         severity: rule.severity,
         state: over.map_or(episode.state(), |_| AlertState::Resolved),
         value: episode.value,

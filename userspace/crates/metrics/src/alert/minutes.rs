@@ -17,6 +17,8 @@ pub(crate) struct Minutes {
     values: VecDeque<f32>,
     /// Most values kept.
     capacity: usize,
+    /// History was asked for what is not known.
+    is_asked: bool,
 }
 
 impl Minutes {
@@ -25,12 +27,20 @@ impl Minutes {
             end: 0,
             values: VecDeque::new(),
             capacity: capacity.max(1),
+            is_asked: false,
         }
     }
 
     /// Keeps no fewer than `capacity`.
     pub(crate) fn grow(&mut self, capacity: usize) {
+        self.is_asked &= capacity <= self.capacity;
         self.capacity = self.capacity.max(capacity);
+    }
+
+    /// How many minutes of history are wanted; `None` if it was asked before.
+    pub(crate) fn take_wanted(&mut self) -> Option<u64> {
+        let is_asked = std::mem::replace(&mut self.is_asked, true);
+        (!is_asked).then_some(self.capacity as u64)
     }
 
     /// Adds a minute that is over.

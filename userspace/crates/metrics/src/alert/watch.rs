@@ -242,6 +242,12 @@ impl Watch {
         judge(rule, value, &watched.reference)
     }
 
+    /// Figures by the minute, and how many, that history was not asked for.
+    pub(crate) fn take_wanted(&mut self) -> impl Iterator<Item = (AlertMetric, u64)> {
+        let minutes = self.minutes.iter_mut();
+        minutes.filter_map(|(metric, minutes)| Some((*metric, minutes.take_wanted()?)))
+    }
+
     /// Fills a figure's minutes from history.
     pub(crate) fn prime(
         &mut self,

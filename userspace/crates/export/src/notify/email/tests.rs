@@ -9,6 +9,7 @@ fn alert(id: &str, state: AlertState) -> Alert {
         id: id.into(),
         rule: "default:error_rate".into(),
         rule_name: "Error rate".to_owned(),
+        metric: modeltap_core::alert::AlertMetric::ErrorRate,
         service: "api".into(),
         severity: Severity::Critical,
         state,
@@ -101,6 +102,7 @@ fn hostile_names_add_no_header_and_no_line() {
     let hostile = Alert {
         service: "api\r\nBcc: all@example.org\r\n\r\nbody".into(),
         rule_name: "x\nX-Evil: 1".to_owned(),
+        metric: modeltap_core::alert::AlertMetric::ErrorRate,
         summary: format!(
             "a\r\n.\r\nMAIL FROM:<b@example.org>\u{202e}{}",
             "z".repeat(10_000)

@@ -8,6 +8,7 @@ fn alert(state: AlertState, silence: Option<&str>) -> Alert {
         id: "episode".into(),
         rule: "default:error_rate".into(),
         rule_name: "Error rate".to_owned(),
+        metric: modeltap_core::alert::AlertMetric::ErrorRate,
         service: "api".into(),
         severity: Severity::Critical,
         state,
