@@ -28,6 +28,7 @@ use modeltap_store::{ProbeCommand, Reader, Retention, Store, StoreConfig, Writer
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::alerts::Alerts;
 use crate::config::{self, Config};
 use crate::pipeline::{Counter, Input, ParserReport, Permissions, Tracker, next_second};
 use crate::recorder::{Recorder, Tap};
@@ -112,7 +113,12 @@ impl App {
             self.probes.n_programs(),
         ));
         telemetry.notifiers = Some(Notifiers::start(self.notifiers)?);
-        let counting = Counting::new(telemetry).await;
+        let alerts = Alerts::load(
+            self.reader.clone(),
+            telemetry.notifiers.as_ref(),
+            clock::anchor().unix,
+        );
+        let counting = Counting::new(telemetry, alerts).await;
         let sources = counting.sources(ask_sender, Some(self.reader));
 
         let drain = tokio::spawn(ring::drain(
@@ -220,19 +226,24 @@ fn open_store(config: &Config) -> anyhow::Result<(Writer, Reader)> {
 pub struct Counting {
     counter: Counter,
     telemetry: Telemetry,
+    alerts: Alerts,
     live: watch::Sender<Arc<LiveSnapshot>>,
     daemon: watch::Sender<Arc<DaemonState>>,
 }
 
 impl Counting {
     /// Nothing counted yet.
-    pub async fn new(mut telemetry: Telemetry) -> Self {
+    pub async fn new(mut telemetry: Telemetry, alerts: Alerts) -> Self {
         let counter = Counter::new();
         let state = telemetry.gather(&counter.state()).await;
+        // What fired before a restart fires before the first second is over.
+        let mut live = LiveSnapshot::default();
+        live.set_alerts(alerts.active());
         Self {
             counter,
             telemetry,
-            live: watch::Sender::new(Arc::default()),
+            alerts,
+            live: watch::Sender::new(Arc::new(live)),
             daemon: watch::Sender::new(Arc::new(state)),
         }
     }
@@ -262,18 +273,23 @@ impl Counting {
                     Some(input) => self.counter.handle(input, anchor),
                     None => break,
                 },
-                Some(ask) = asks.recv() => self.answer(ask),
+                Some(ask) = asks.recv() => self.answer(ask, Some(&writer)),
+                Some(kept) = self.alerts.news.recv() => self.alerts.apply(kept),
                 () = &mut second => {
                     second.set(next_second());
                     anchor = clock::anchor();
-                    writer.append(self.counter.tick(anchor.unix));
-                    self.publish().await;
+                    let batch = self.counter.tick(anchor.unix);
+                    writer.append(self.evaluate(anchor.unix, batch).await);
                 }
             }
         }
         writer.append(self.counter.finish(clock::anchor().unix));
         if let Some(notifiers) = &self.telemetry.notifiers {
             notifiers.stop().await;
+            writer.append(Batch {
+                deliveries: notifiers.take_deliveries(),
+                ..Batch::default()
+            });
         }
         writer.close();
     }
@@ -293,17 +309,33 @@ impl Counting {
         self.counter.finish(now)
     }
 
-    /// Shows the newest figures.
+    /// Evaluates the second that `batch` is of, shows it, and gives the batch
+    /// with what changed of alerts.
+    async fn evaluate(&mut self, now: UnixNs, mut batch: Batch) -> Batch {
+        let mut live = self.refresh().await;
+        let notifiers = self.telemetry.notifiers.as_ref();
+        self.alerts.evaluate(now, &mut batch, &mut live, notifiers);
+        self.live.send_replace(Arc::new(live));
+        batch
+    }
+
+    /// Shows the newest figures; for replays.
     pub async fn publish(&mut self) {
+        let live = self.refresh().await;
+        self.live.send_replace(Arc::new(live));
+    }
+
+    async fn refresh(&mut self) -> LiveSnapshot {
         let state = self.telemetry.gather(&self.counter.state()).await;
         let (reports, bytes_dropped) = self.telemetry.reports().await;
         self.counter.set_accounts(&reports, bytes_dropped);
         self.daemon.send_replace(Arc::new(state));
-        self.live.send_replace(Arc::new(self.counter.snapshot()));
+        self.counter.snapshot()
     }
 
     /// Answers a question of the API's; one that nobody waits for is skipped.
-    pub fn answer(&self, ask: Ask) {
+    /// Without a writer nothing can be changed.
+    pub fn answer(&mut self, ask: Ask, writer: Option<&Writer>) {
         let aggregator = self.counter.aggregator();
         match ask {
             Ask::Recent(sender) => {
@@ -316,7 +348,13 @@ impl Counting {
                 let daemon = self.daemon.borrow().clone();
                 let notifiers = self.telemetry.notifiers.as_ref();
                 let notifiers = notifiers.map_or_else(Vec::new, Notifiers::stats);
-                let _ = sender.send(render(&aggregator.totals(), &daemon, &notifiers));
+                let alerts = self.alerts.active();
+                let totals = aggregator.totals();
+                let _ = sender.send(render(&totals, &daemon, &notifiers, &alerts));
+            }
+            Ask::Alerts(ask) => {
+                let notifiers = self.telemetry.notifiers.as_ref();
+                self.alerts.answer(ask, writer, notifiers);
             }
         }
     }

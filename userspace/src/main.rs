@@ -3,6 +3,7 @@
 //! Starts by its command line: logging, configuration, build, run, drain.
 #![forbid(unsafe_code)]
 
+mod alerts;
 mod app;
 mod cli;
 mod config;

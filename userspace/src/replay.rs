@@ -13,6 +13,7 @@ use modeltap_discovery::DiscoveryEvent;
 use modeltap_store::{Store, StoreConfig, Writer};
 use tokio::sync::{mpsc, watch};
 
+use crate::alerts::Alerts;
 use crate::app::{self, ASKS, Counting};
 use crate::config::Config;
 use crate::pipeline::{Input, ParserReport, Tracker};
@@ -37,7 +38,8 @@ pub async fn run(
     let folder = tempfile::tempdir().context("cannot create a folder for the replay's history")?;
     let (writer, reader) = Store::open(StoreConfig::new(folder.path().join(app::STORE_FILE)))?;
     let (stats_sender, stats) = watch::channel(ParserReport::default());
-    let mut counting = Counting::new(Telemetry::new(stats, reader.clone())).await;
+    let mut counting =
+        Counting::new(Telemetry::new(stats, reader.clone()), Alerts::of_replay()).await;
     let (ask_sender, mut asks) = mpsc::channel(ASKS);
     let sources = counting.sources(ask_sender, Some(reader));
 
@@ -54,7 +56,7 @@ pub async fn run(
     loop {
         tokio::select! {
             served = &mut serving => break served.context("the API broke"),
-            Some(ask) = asks.recv() => counting.answer(ask),
+            Some(ask) = asks.recv() => counting.answer(ask, None),
         }
     }
 }

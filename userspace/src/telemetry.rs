@@ -10,6 +10,7 @@ use modeltap_capture::clock;
 use modeltap_capture::control::Control;
 use modeltap_capture::ring::DrainCounts;
 use modeltap_core::accounting::{CaptureAccounting, CgroupCounts};
+use modeltap_core::alert::Alert;
 use modeltap_core::connection::CgroupId;
 use modeltap_core::container::DockerState;
 use modeltap_core::time::{MonotonicNs, UnixNs};
@@ -174,7 +175,12 @@ fn resident_bytes() -> u64 {
 }
 
 /// Prometheus' text of everything.
-pub fn render(totals: &Totals, daemon: &DaemonState, notifiers: &[NotifierStats]) -> String {
+pub fn render(
+    totals: &Totals,
+    daemon: &DaemonState,
+    notifiers: &[NotifierStats],
+    alerts: &[Alert],
+) -> String {
     let own = Own {
         version: env!("CARGO_PKG_VERSION"),
         rollups_written: daemon.store.written.rollups,
@@ -191,5 +197,6 @@ pub fn render(totals: &Totals, daemon: &DaemonState, notifiers: &[NotifierStats]
         accounting: &daemon.accounting,
         own,
         notifiers,
+        alerts,
     })
 }

@@ -4,6 +4,8 @@
 //! Needs root and Docker. The first run on a machine builds the servers' image
 //! and takes some minutes more.
 
+#[path = "live/alerts.rs"]
+mod alerts;
 #[path = "live/arrival.rs"]
 mod arrival;
 #[path = "live/boundaries.rs"]

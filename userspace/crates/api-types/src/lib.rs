@@ -266,14 +266,14 @@ pub struct ServiceContainer {
     pub lifecycle: Lifecycle,
 }
 
-/// How a service is, by what was seen of it.
+/// How a service is, by what was seen of it and by its alerts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
-    /// 5 % or more of the window's requests failed.
+    /// 5 % or more of the window's requests failed, or a critical alert fires.
     Critical,
-    /// 1 % or more failed.
+    /// 1 % or more failed, or a warning fires.
     Warning,
     /// Fewer failed.
     Ok,

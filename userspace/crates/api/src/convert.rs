@@ -1,5 +1,6 @@
 //! The only translation between the daemon's types and the wire's.
 
+pub(crate) mod alert;
 mod resource;
 
 use std::time::Duration;
@@ -132,7 +133,7 @@ pub fn service(service: &ServiceSnapshot, totals: Totals) -> wire::Service {
                 lifecycle: resource::lifecycle(&container.lifecycle),
             })
             .collect(),
-        health: health(&service.window),
+        health: health(&service.window).min(alert::health(service.worst_firing)),
         window: figures(&service.window),
         totals: match totals {
             Totals::Omitted => Vec::new(),
@@ -159,7 +160,7 @@ pub fn service(service: &ServiceSnapshot, totals: Totals) -> wire::Service {
         difference: difference(service),
         unseen_bytes: service.unseen_bytes,
         resources: service.resources.as_ref().map(resource::resources),
-        n_firing: 0,
+        n_firing: service.n_firing,
     }
 }
 
@@ -192,7 +193,7 @@ pub fn live(live: &LiveSnapshot, daemon: &DaemonState) -> wire::Live {
             .iter()
             .filter_map(|found| Some(second(&found.name, found.second.as_ref()?)))
             .collect(),
-        alerts: Vec::new(),
+        alerts: live.alerts.iter().map(alert::alert).collect(),
         at_unix_ms: live.at.millis(),
         window_seconds: window_seconds(live),
     }

@@ -7,6 +7,8 @@ use modeltap_api_types::Problem;
 use modeltap_store::QueryError;
 use thiserror::Error;
 
+use crate::state::ChangeError;
+
 /// Why a request could not be answered.
 #[derive(Debug, Error)]
 pub enum ApiError {
@@ -24,6 +26,9 @@ pub enum ApiError {
     /// There is no such thing.
     #[error("{0}")]
     NotFound(String),
+    /// What is there stands against it.
+    #[error("{0}")]
+    Conflict(String),
     /// The path takes no such method.
     #[error("this path does not take the method {0}")]
     MethodNotAllowed(String),
@@ -71,6 +76,7 @@ impl ApiError {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Conflict(_) => StatusCode::CONFLICT,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -90,6 +96,17 @@ impl From<QueryError> for ApiError {
                 Self::Unavailable(error.to_string())
             }
             QueryError::Database(source) => Self::Store(source.to_string()),
+        }
+    }
+}
+
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
+        let text = error.to_string();
+        match error {
+            ChangeError::Unknown(_) => Self::NotFound(text),
+            ChangeError::OfLabel(_) | ChangeError::TooMany(_) => Self::Conflict(text),
+            ChangeError::NotKept(_) => Self::Unavailable(text),
         }
     }
 }

@@ -177,6 +177,7 @@ impl Counting {
                     Some(Ask::Metrics(sender)) => {
                         let _ = sender.send("modeltap_up 1\n".to_owned());
                     }
+                    Some(Ask::Alerts(_)) => {}
                     None => return,
                 },
             }

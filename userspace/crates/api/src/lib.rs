@@ -1,6 +1,7 @@
 //! REST, WebSocket and the embedded page.
 //!
-//! It shows what metrics and the store know and changes nothing. It does not
+//! It shows what metrics and the store know, and hands changes of alert rules
+//! to the task that makes them. It does not
 //! know probes, Docker or how the daemon is built: the daemon's state comes as
 //! a plain [`state::DaemonState`], everything else through [`state::Sources`].
 //!
@@ -9,6 +10,7 @@
 //! request's.
 #![forbid(unsafe_code)]
 
+mod alerts;
 mod cache;
 mod connections;
 mod convert;
@@ -30,5 +32,6 @@ mod traffic;
 mod ui;
 mod ws;
 
+pub use alerts::history::figures as alert_figures;
 pub use guard::Access;
 pub use server::{BindError, Server};

@@ -17,7 +17,7 @@ use utoipa_swagger_ui::Config;
 
 use crate::error::ApiError;
 use crate::query::values_of;
-use crate::{requests, rest, ws};
+use crate::{alerts, requests, rest, ws};
 
 /// Where the description is.
 const PATH: &str = "/api/v1/openapi.json";
@@ -44,6 +44,17 @@ offer it as the protocol `modeltap.token.` followed by the token in base64url, b
         rest::routes,
         rest::query,
         requests::requests,
+        alerts::alerts,
+        alerts::rules,
+        alerts::add_rule,
+        alerts::change_rule,
+        alerts::remove_rule,
+        alerts::preview,
+        alerts::silences,
+        alerts::add_silence,
+        alerts::end_silence,
+        alerts::notifiers,
+        alerts::test_notifier,
         ws::live,
         describe,
     ),
@@ -54,6 +65,7 @@ offer it as the protocol `modeltap.token.` followed by the token in base64url, b
     )),
     tags(
         (name = "live", description = "Now: figures of the last minute, exact totals since the start."),
+        (name = "alerts", description = "Rules, the alerts they raise, and who is told of them."),
         (name = "history", description = "The past, as far as it is kept."),
         (name = "daemon", description = "The daemon itself."),
     ),

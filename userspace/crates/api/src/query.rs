@@ -448,7 +448,7 @@ fn cursor(text: &str, run: u64) -> Result<u64, ApiError> {
 }
 
 /// Unix milliseconds, or RFC 3339.
-fn time(name: &str, text: &str) -> Result<u64, ApiError> {
+pub(crate) fn time(name: &str, text: &str) -> Result<u64, ApiError> {
     if is_digits(text) {
         return text
             .parse()
@@ -484,7 +484,7 @@ fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn from_millis(millis: u64) -> UnixNs {
+pub(crate) fn from_millis(millis: u64) -> UnixNs {
     UnixNs(millis.saturating_mul(1_000_000))
 }
 

@@ -193,7 +193,7 @@ pub async fn recent_inner(sources: &Sources) -> Result<Vec<Arc<FinishedRequest>>
     ask(sources, Ask::RecentInner).await
 }
 
-async fn ask<T>(
+pub(crate) async fn ask<T>(
     sources: &Sources,
     question: impl FnOnce(oneshot::Sender<T>) -> Ask,
 ) -> Result<T, ApiError> {

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::extract::FromRef;
 use axum::http::Method;
 use axum::middleware;
-use axum::routing::get;
+use axum::routing::{delete, get, post, put};
 use thiserror::Error;
 use tokio::net::TcpListener;
 
@@ -19,7 +19,7 @@ use crate::feed::{Feed, Pace};
 use crate::guard::{self, Access};
 use crate::state::Sources;
 use crate::traffic::Traffic;
-use crate::{cache, limits, openapi, requests, rest, ui, ws};
+use crate::{alerts, cache, limits, openapi, requests, rest, ui, ws};
 
 /// Why the API cannot be served.
 #[derive(Debug, Error)]
@@ -137,6 +137,17 @@ pub fn router(shared: Shared, access: Access) -> Router {
         .route("/services/{service}/routes", get(rest::routes))
         .route("/query", get(rest::query))
         .route("/requests", get(requests::requests))
+        .route("/alerts", get(alerts::alerts))
+        .route("/alert-rules", get(alerts::rules).post(alerts::add_rule))
+        .route("/alert-rules/preview", post(alerts::preview))
+        .route(
+            "/alert-rules/{id}",
+            put(alerts::change_rule).delete(alerts::remove_rule),
+        )
+        .route("/silences", get(alerts::silences).post(alerts::add_silence))
+        .route("/silences/{id}", delete(alerts::end_silence))
+        .route("/notifiers", get(alerts::notifiers))
+        .route("/notifiers/{name}/test", post(alerts::test_notifier))
         .route("/live", get(ws::live))
         .route("/openapi.json", get(openapi::describe));
     let all = Router::new()

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use modeltap_core::accounting::CaptureAccounting;
+use modeltap_core::alert::{AlertRule, Delivery, Silence};
 use modeltap_core::container::DockerState;
 use modeltap_core::time::UnixNs;
 use modeltap_metrics::{FinishedRequest, LiveSnapshot};
 use modeltap_store::Reader;
+use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// The daemon's own state, refreshed every second.
@@ -52,6 +54,75 @@ pub enum Ask {
     RecentInner(oneshot::Sender<Vec<Arc<FinishedRequest>>>),
     /// Prometheus' text of everything.
     Metrics(oneshot::Sender<String>),
+    /// About alerts.
+    Alerts(AlertAsk),
+}
+
+/// A question about alerts, or a change.
+#[derive(Debug)]
+pub enum AlertAsk {
+    /// Every rule.
+    Rules(oneshot::Sender<Vec<AlertRule>>),
+    /// A rule that is new; its id and origin are given to it.
+    Add(Box<AlertRule>, oneshot::Sender<Changed<AlertRule>>),
+    /// The rule of an id that is there becomes this one.
+    Change(Box<AlertRule>, oneshot::Sender<Changed<AlertRule>>),
+    /// The rule of this id goes, or becomes what it was from the start.
+    Remove(String, oneshot::Sender<Changed<()>>),
+    /// Silences that are not over.
+    Silences(oneshot::Sender<Vec<Silence>>),
+    /// A silence that is new; its id is given to it.
+    Silence(Box<Silence>, oneshot::Sender<Changed<Silence>>),
+    /// The silence of this id ends.
+    EndSilence(String, oneshot::Sender<Changed<()>>),
+    /// Every notifier.
+    Notifiers(oneshot::Sender<Vec<NotifierState>>),
+    /// Sends a test by the notifier of this name.
+    Test(String, oneshot::Sender<Result<Delivery, TestError>>),
+}
+
+/// What a change made, or why it was not made. It is told once it is kept.
+pub type Changed<T> = Result<T, ChangeError>;
+
+/// Why a change of alerts was not made.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ChangeError {
+    /// There is nothing of this id.
+    #[error("there is none with the id {0:?}")]
+    Unknown(String),
+    /// A label made the rule.
+    #[error("the rule {0:?} is made by a container's label: change the label")]
+    OfLabel(String),
+    /// There are as many as there may be.
+    #[error("there are {0} already, the most there may be: delete one")]
+    TooMany(usize),
+    /// It could not be kept, so it was not made.
+    #[error("the change is not made, for it could not be kept: {0}")]
+    NotKept(String),
+}
+
+/// A way to tell somebody of alerts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NotifierState {
+    /// Its name.
+    pub name: &'static str,
+    /// The host it sends to; `None` where it is not configured.
+    pub target: Option<String>,
+    /// The variables that configure it.
+    pub variables: Vec<&'static str>,
+    /// The last delivery.
+    pub last: Option<Delivery>,
+}
+
+/// Why no test was sent.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TestError {
+    /// There is no such notifier.
+    #[error("there is no notifier {0:?}")]
+    Unknown(String),
+    /// It cannot send now; why.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// Where the API takes what it shows.

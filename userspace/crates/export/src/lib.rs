@@ -12,6 +12,7 @@
 //! bounded, and no secret is in a message, a log or a `Debug`.
 #![forbid(unsafe_code)]
 
+mod alerts;
 mod containers;
 mod notifications;
 pub mod notify;
@@ -22,6 +23,7 @@ mod text;
 use std::collections::BTreeMap;
 
 use modeltap_core::accounting::CaptureAccounting;
+use modeltap_core::alert::Alert;
 use modeltap_core::record::Method;
 use modeltap_core::rollup::SeriesKey;
 use modeltap_core::time_buckets::TimeBuckets;
@@ -44,6 +46,8 @@ pub struct Exposition<'a> {
     pub accounting: &'a CaptureAccounting,
     /// The daemon's own state.
     pub own: Own<'a>,
+    /// Alerts that fire or may soon.
+    pub alerts: &'a [Alert],
     /// What each configured notifier did.
     pub notifiers: &'a [NotifierStats],
 }
@@ -81,6 +85,7 @@ pub fn render(exposition: &Exposition<'_>) -> String {
     containers::containers(&mut text, exposition.totals);
     capture(&mut text, exposition.accounting);
     own(&mut text, exposition.own);
+    alerts::alerts(&mut text, exposition.alerts);
     notifications::notifications(&mut text, exposition.notifiers);
     text.into_string()
 }

@@ -72,6 +72,7 @@ fn rendered_totals(totals: &Totals) -> String {
         totals,
         accounting: &accounting,
         own,
+        alerts: &[],
         notifiers: &[NotifierStats {
             channel: Channel::Slack,
             delivered: 4,

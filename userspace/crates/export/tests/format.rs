@@ -320,6 +320,7 @@ fn rendered(totals: &Totals) -> String {
             n_containers: 4,
             docker_connected: false,
         },
+        alerts: &[],
         notifiers: &[],
     })
 }
