@@ -24,7 +24,7 @@ mod sink;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use modeltap_core::alert::{Alert, AlertState, Delivery, Severity};
+use modeltap_core::alert::{Alert, AlertMetric, AlertState, Delivery, Severity};
 use modeltap_core::time::UnixNs;
 use modeltap_export::notify::Notifiers;
 use tokio::time::{Instant, sleep};
@@ -42,6 +42,7 @@ fn alert(id: &str, state: AlertState) -> Alert {
         rule: "default:error_rate".into(),
         rule_name: "Error rate".to_owned(),
         service: "api".into(),
+        metric: AlertMetric::ErrorRate,
         severity: Severity::Critical,
         state,
         value: Some(0.12),
