@@ -46,7 +46,7 @@ fn alert(id: &str, since: u64, state: AlertState) -> Alert {
         id: id.into(),
         rule: "default:error_rate".into(),
         rule_name: "Requests fail".into(),
-        metric: modeltap_core::alert::AlertMetric::ErrorRate,
+        metric: AlertMetric::ErrorRate,
         service: "api".into(),
         severity: Severity::Critical,
         state,

@@ -140,7 +140,7 @@ fn watched(cgroup: u64, name: &str) -> Option<Known> {
         routes: Vec::new(),
         inspect: modeltap_core::container::Inspect::default(),
         lifecycle: Lifecycle::default(),
-        slo: Slo::default(),
+        slo: modeltap_core::container::Slo::default(),
     })))
 }
 
