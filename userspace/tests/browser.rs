@@ -150,3 +150,46 @@ fn page_shows_the_numbers_of_a_known_load_and_survives_its_daemon() {
     drop(browser);
     daemon.stop();
 }
+
+#[test]
+fn docs_of_the_api_show_every_operation_and_try_one_without_the_internet() {
+    let Some(_ground) = ground::take("docs") else {
+        return;
+    };
+    let data = tempfile::tempdir().unwrap();
+    let binary = daemon::binary(env!("CARGO_BIN_EXE_modeltap"));
+    let daemon = Start::new(&binary, data.path()).ready();
+    let browser = Browser::start();
+    browser.view(SIZES[0].0, SIZES[0].1, Scheme::Light);
+    browser.open(&url(&daemon, "/api/docs"));
+    let n_described = daemon
+        .json::<Value>("/api/v1/openapi.json")
+        .pointer("/paths")
+        .and_then(Value::as_object)
+        .map_or(0, |paths| paths.len());
+    await_that("every operation", SHOWS_WITHIN, || {
+        let n = browser.evaluate("return document.querySelectorAll('.opblock').length");
+        n.as_u64() >= Some(n_described as u64)
+    });
+    browser.screenshot("api-docs", SIZES[0].0, Scheme::Light);
+    let click = |what: &str| {
+        await_that(what, SHOWS_WITHIN, || {
+            let body = format!(
+                "const e = document.querySelector('#operations-daemon-status {what}'); \
+                 if (e) e.click(); return !!e"
+            );
+            browser.evaluate(&body) == true
+        });
+    };
+    click(".opblock-summary-control");
+    await_that("the answer", SHOWS_WITHIN, || {
+        // A click while the page is still drawing is lost.
+        click("button.execute");
+        let answer = browser.text("#operations-daemon-status .live-responses-table");
+        answer.is_some_and(|text| text.contains("uptime_seconds"))
+    });
+    // What the policy forbids, Chromium complains of.
+    let complaints = browser.complaints();
+    assert!(complaints.is_empty(), "{complaints:?}");
+    daemon.stop();
+}

@@ -6,6 +6,8 @@
 
 #[path = "live/alerts.rs"]
 mod alerts;
+#[path = "live/api.rs"]
+mod api;
 #[path = "live/arrival.rs"]
 mod arrival;
 #[path = "live/boundaries.rs"]

@@ -17,6 +17,7 @@ mod packages;
 mod paths;
 mod probes;
 mod process;
+mod python;
 mod receivers;
 mod report;
 mod seed;

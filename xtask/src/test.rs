@@ -14,6 +14,7 @@ use crate::interrupt::Interrupt;
 use crate::packages;
 use crate::paths::Paths;
 use crate::process;
+use crate::python;
 use crate::receivers;
 use crate::report::Report;
 use crate::seed::Seed;
@@ -96,7 +97,7 @@ fn execute(paths: &Paths, options: &Options, report: &mut Report) -> Result<()> 
     }
     let live = report.stage("live set-up", || {
         let binaries = demo::ensure_binaries(paths)?;
-        ensure_test_tools()?;
+        ensure_test_tools(paths)?;
         receivers::ensure(paths)?;
         Ok((binaries, Engine::ensure(paths)?))
     });
@@ -168,9 +169,9 @@ fn live_obstacle() -> Option<String> {
     None
 }
 
-/// Installs what the live tests use beside the Docker engine: a browser, and
-/// what makes an image without a registry.
-fn ensure_test_tools() -> Result<()> {
+/// Installs what the live tests use beside the Docker engine: a browser, what
+/// makes an image without a registry, and programs in Python.
+fn ensure_test_tools(paths: &Paths) -> Result<()> {
     for (programs, packages, purpose) in [
         (
             &["chromium", "chromedriver"][..],
@@ -183,7 +184,7 @@ fn ensure_test_tools() -> Result<()> {
             packages::ensure(packages, purpose)?;
         }
     }
-    Ok(())
+    python::ensure(paths)
 }
 
 /// Lists the daemon's test targets that need the feature, as arguments.

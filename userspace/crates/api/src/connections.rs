@@ -10,7 +10,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -48,7 +47,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            n_connections: 512,
+            n_connections: 256,
             head_within: Duration::from_secs(30),
             answer_within: Duration::from_secs(90),
         }
@@ -265,7 +264,7 @@ impl Places {
             evicted: Notify::new(),
         });
         places.insert(*last, progress.clone());
-        traffic.n_connections.fetch_add(1, Ordering::Relaxed);
+        traffic.set_connections(places.len());
         Some(Place {
             id: *last,
             progress,
@@ -285,8 +284,9 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        lock(&self.places.taken).1.remove(&self.id);
-        self.traffic.n_connections.fetch_sub(1, Ordering::Relaxed);
+        let mut taken = lock(&self.places.taken);
+        taken.1.remove(&self.id);
+        self.traffic.set_connections(taken.1.len());
     }
 }
 

@@ -107,7 +107,12 @@ fn document() -> Value {
 
 /// Lists what each parameter may be, where that is a list.
 fn list_values(path: &str, operation: &mut Value) {
-    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+    let parameters = operation.get_mut("parameters");
+    for parameter in parameters
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         let schema = &mut parameter["schema"];
         // It is left out, not sent as nothing.
         if let Some(kinds) = schema["type"].as_array() {
@@ -123,7 +128,7 @@ fn list_values(path: &str, operation: &mut Value) {
 
 /// Adds the answers of the checks before every operation.
 fn complete(method: &str, operation: &mut Value) {
-    let has_parameters = operation["parameters"].is_array();
+    let has_parameters = operation.get("parameters").is_some();
     let is_data = operation["responses"]["200"]["content"]["application/json"].is_object();
     let is_write = method != "get";
     let Some(responses) = operation["responses"].as_object_mut() else {

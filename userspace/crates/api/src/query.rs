@@ -25,6 +25,10 @@ const DEFAULT_REQUESTS: usize = 100;
 const DEFAULT_RANGE_MS: u64 = 60 * 60 * 1_000;
 /// Steps of `/query` if no `step` is given: as many as a chart shows.
 const DEFAULT_STEPS: u64 = 240;
+/// The beginning of 2200: what is counted in smaller units still fits.
+const LAST_MS: u64 = 7_258_118_400_000;
+/// Longest step or duration that can be asked for.
+const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 /// What `/query` tells of metrics.
 const STATS: &[&str] = &[
     "rate", "count", "p50", "p90", "p95", "p99", "p999", "max", "avg",
@@ -94,13 +98,13 @@ pub(crate) struct RequestParameters {
     min_duration: Option<String>,
     /// Only those that finished then or later: Unix milliseconds or RFC 3339.
     #[param(
-        pattern = "^([0-9]{1,15}|[0-9]{4}-[0-9]{2}-[0-9]{2}T.*)$",
+        pattern = "^([0-9]{1,13}|[0-9]{4}-[0-9]{2}-[0-9]{2}T.*)$",
         example = "2026-01-31T03:10:00Z"
     )]
     from: Option<String>,
     /// Only those that finished then or earlier: Unix milliseconds or RFC 3339.
     #[param(
-        pattern = "^([0-9]{1,15}|[0-9]{4}-[0-9]{2}-[0-9]{2}T.*)$",
+        pattern = "^([0-9]{1,13}|[0-9]{4}-[0-9]{2}-[0-9]{2}T.*)$",
         example = "1769829000000"
     )]
     to: Option<String>,
@@ -243,10 +247,10 @@ pub(crate) struct QueryParameters {
     stat: Option<String>,
     /// Beginning of the range: Unix milliseconds or RFC 3339; an hour before
     /// `to` if it is left out.
-    #[param(pattern = "^([0-9]{1,15}|[0-9]{4}-[0-9]{2}-[0-9]{2}T.*)$")]
+    #[param(pattern = "^([0-9]{1,13}|[0-9]{4}-[0-9]{2}-[0-9]{2}T.*)$")]
     from: Option<String>,
     /// End of the range, likewise; now if it is left out.
-    #[param(pattern = "^([0-9]{1,15}|[0-9]{4}-[0-9]{2}-[0-9]{2}T.*)$")]
+    #[param(pattern = "^([0-9]{1,13}|[0-9]{4}-[0-9]{2}-[0-9]{2}T.*)$")]
     to: Option<String>,
     /// Length of a step: seconds, or a number with `ms`, `s`, `m`, `h` or `d`;
     /// at least a second. A 240th of the range if it is left out.
@@ -449,15 +453,15 @@ fn cursor(text: &str, run: u64) -> Result<u64, ApiError> {
 
 /// Unix milliseconds, or RFC 3339.
 pub(crate) fn time(name: &str, text: &str) -> Result<u64, ApiError> {
-    if is_digits(text) {
-        return text
-            .parse()
-            .map_err(|_| bad(name, text, "Unix milliseconds or RFC 3339"));
-    }
-    text.parse::<Timestamp>()
-        .ok()
-        .and_then(|time| u64::try_from(time.as_millisecond()).ok())
-        .ok_or_else(|| bad(name, text, "Unix milliseconds or RFC 3339"))
+    let millis = if is_digits(text) {
+        text.parse().ok()
+    } else {
+        let time = text.parse::<Timestamp>().ok();
+        time.and_then(|time| u64::try_from(time.as_millisecond()).ok())
+    };
+    millis
+        .filter(|millis| *millis <= LAST_MS)
+        .ok_or_else(|| bad(name, text, "Unix milliseconds or RFC 3339, before 2200"))
 }
 
 /// Seconds as a number, or with a unit: `300ms`, `10s`, `1m`, `1h`.
@@ -477,7 +481,12 @@ fn duration(name: &str, text: &str) -> Result<Duration, ApiError> {
         .and_then(|digits| digits.parse().ok());
     let seconds = number.unwrap_or(f64::NAN) * factor;
     Duration::try_from_secs_f64(seconds)
-        .map_err(|_| bad(name, text, "seconds, or a number with ms, s, m, h or d"))
+        .ok()
+        .filter(|duration| *duration <= LONGEST)
+        .ok_or_else(|| {
+            let right = "seconds, or a number with ms, s, m, h or d, and at most 366 d";
+            bad(name, text, right)
+        })
 }
 
 fn is_digits(text: &str) -> bool {

@@ -28,6 +28,11 @@ impl Traffic {
         which(self).fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Tells how many connections are open.
+    pub fn set_connections(&self, n: usize) {
+        self.n_connections.store(n as u64, Ordering::Relaxed);
+    }
+
     /// As the status tells it.
     pub fn told(&self) -> wire::ApiStatus {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);

@@ -26,4 +26,5 @@ pub mod mirrors;
 pub mod namespace;
 pub mod relay;
 pub mod table;
+pub mod tools;
 pub mod truth;

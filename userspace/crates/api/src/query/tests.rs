@@ -16,7 +16,18 @@ fn query_without_parameters_is_the_request_rate_of_the_last_hour() {
 fn times_are_milliseconds_or_rfc_3339() {
     assert_eq!(time("from", "1700000000000").unwrap(), NOW_MS);
     assert_eq!(time("from", "2023-11-14T22:13:20Z").unwrap(), NOW_MS);
-    assert!(time("from", "yesterday").is_err());
+    for wrong in [
+        "yesterday",
+        "",
+        "-1",
+        "+1",
+        "1969-12-31T23:59:59Z",
+        "7258118400001",
+        "2200-01-01T00:00:01Z",
+        "99999999999999999999",
+    ] {
+        assert!(time("from", wrong).is_err(), "{wrong}");
+    }
 }
 
 #[test]
@@ -33,7 +44,19 @@ fn durations_take_units() {
             "{text}"
         );
     }
-    for text in ["", "s", "-1s", "1 fortnight", "1e400", "NaN"] {
+    for text in [
+        "",
+        "s",
+        "-1s",
+        "1 fortnight",
+        "1e400",
+        "NaN",
+        "inf",
+        "+1",
+        "1e3",
+        "1.2.3",
+        "367d",
+    ] {
         assert!(duration("step", text).is_err(), "{text}");
     }
 }
