@@ -247,7 +247,7 @@ fn inner_hops_and_sessions_stand_apart() {
             ("inner/n_requests", json!(1)),
             ("inner/by_status_class", json!([0, 1, 0, 0, 0, 0])),
             ("inner/window/n_requests", json!(1)),
-            ("sessions/n_active", Value::Null),
+            ("sessions/n_active", json!(0)),
             ("sessions/n_sessions", json!(1)),
             ("sessions/duration_max", json!(2.0)),
             ("sessions/messages_written", json!(6)),
