@@ -79,6 +79,20 @@ fn every_answer_is_as_the_description_says() {
     println!("{counted:?} inputs");
     assert!(counted.is_some_and(|n| n > 300), "{told}");
     assert!(watch.daemon.status().store.ok, "and it goes on");
+
+    // A range that is over may be kept; one that moves is asked for again.
+    let kept = |range: &str| {
+        let path = format!("/api/v1/query?{range}");
+        let answer = watch.daemon.try_get(&path).expect("it answers");
+        assert_eq!(answer.status, 200, "{path}");
+        answer
+            .header("cache-control")
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let over = "from=2026-01-01T00:00:00Z&to=2026-01-01T01:00:00Z";
+    assert_eq!(kept(over), "private, max-age=600, immutable");
+    assert_eq!(kept(""), "private, no-cache");
     watch.daemon.stop();
 }
 

@@ -87,3 +87,29 @@ pub fn compression() -> CompressionLayer<impl Predicate> {
         .quality(CompressionLevel::Precise(LEVEL))
         .compress_when(SizeAbove::new(MIN_COMPRESSED_BYTES).and(is_text))
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use tokio::time::Instant;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn answer_that_does_not_come_is_given_up() {
+        let router = Router::new()
+            .fallback(std::future::pending::<()>)
+            .layer(axum::middleware::from_fn(check));
+        let asked = Instant::now();
+        let request = Request::new(Body::empty());
+        let response = router.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            response.headers()[header::CONTENT_TYPE],
+            "application/problem+json"
+        );
+        assert_eq!(asked.elapsed().as_secs(), ANSWER_WITHIN.as_secs());
+    }
+}
