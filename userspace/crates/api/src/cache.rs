@@ -36,12 +36,12 @@ pub async fn tag(request: Request, next: Next) -> Response {
     let is_get = request.method() == Method::GET;
     let known = request.headers().clone();
     let response = next.run(request).await;
-    let is_small = response.body().size_hint().exact();
+    let size = response.body().size_hint().exact();
     let is_tagged = is_get
         && response.status() == StatusCode::OK
         && !response.headers().contains_key(header::ETAG)
         && !response.headers().contains_key(header::CONTENT_ENCODING)
-        && is_small.is_some_and(|size| size <= MAX_TAGGED_BYTES)
+        && size.is_some_and(|size| size <= MAX_TAGGED_BYTES)
         && is_data(response.headers());
     if !is_tagged {
         return keep(response, KEEP_NOTHING);
