@@ -61,7 +61,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
 
 /// A JSON body, read as `T`.
 #[derive(Clone, Debug)]
-#[allow(dead_code, reason = "for the handlers that write")]
 pub struct Body<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
