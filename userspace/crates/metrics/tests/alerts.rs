@@ -369,12 +369,12 @@ fn alert_of_before_a_restart_is_over_if_it_was_mended_or_is_gone_meanwhile() {
     };
     let mut gone = World::at(default_rules(), 200);
     gone.engine.resume(vec![before, of_no_rule]);
-    gone.seconds(290, &container("other", "other-1"), &[]);
+    gone.seconds(1, &container("other", "other-1"), &[]);
+    assert_eq!(gone.told(), told("deleted", OVER));
+    gone.seconds(289, &container("other", "other-1"), &[]);
     assert!(gone.told().is_empty());
     gone.seconds(20, &container("other", "other-1"), &[]);
-    let told = gone.told();
-    assert_eq!(told.len(), 2);
-    assert!(told.iter().all(|(_, state)| *state == OVER));
+    assert_eq!(gone.told(), told(ERROR_RATE, OVER));
     assert!(gone.active().is_empty());
 }
 

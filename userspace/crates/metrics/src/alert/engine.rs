@@ -292,6 +292,27 @@ impl Engine {
             }
         }
         self.n_left_out = budget.n_left_out;
+        self.end_without_rule(now);
+    }
+
+    /// Ends alerts of before the start whose rule is gone; those of labels
+    /// wait for their container.
+    fn end_without_rule(&mut self, now: UnixNs) {
+        let rules = &self.rules;
+        let is_gone = |id: &str| {
+            let mut enabled = rules.iter().filter(|rule| rule.enabled);
+            !id.starts_with("label:") && !enabled.any(|rule| *rule.id == *id)
+        };
+        let gone = self.resumed.extract_if(|(rule, _), _| is_gone(rule));
+        let over = gone.map(|(_, mut alert)| {
+            alert.state = AlertState::Resolved;
+            alert.resolved = Some(now);
+            alert
+                .summary
+                .push_str("; over, for its rule was taken away");
+            alert
+        });
+        self.ended.extend(over);
     }
 
     /// Forgets services that are gone, and alerts of before the start that
