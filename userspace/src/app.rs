@@ -30,6 +30,7 @@ use tokio::task::JoinHandle;
 
 use crate::alerts::Alerts;
 use crate::config::{self, Config};
+use crate::journal::Journal;
 use crate::pipeline::{Counter, Input, ParserReport, Permissions, Tracker, next_second};
 use crate::recorder::{Recorder, Tap};
 use crate::resources::{self, Targets};
@@ -225,6 +226,7 @@ fn open_store(config: &Config) -> anyhow::Result<(Writer, Reader)> {
 /// The task that counts, with everything it shows.
 pub struct Counting {
     counter: Counter,
+    journal: Journal,
     telemetry: Telemetry,
     alerts: Alerts,
     live: watch::Sender<Arc<LiveSnapshot>>,
@@ -241,6 +243,7 @@ impl Counting {
         live.set_alerts(alerts.active());
         Self {
             counter,
+            journal: Journal::default(),
             telemetry,
             alerts,
             live: watch::Sender::new(Arc::new(live)),
@@ -267,6 +270,7 @@ impl Counting {
     ) {
         let mut second = Box::pin(next_second());
         let mut anchor = clock::anchor();
+        self.journal.started(anchor.unix);
         loop {
             tokio::select! {
                 input = inputs.recv() => match input {
@@ -278,12 +282,14 @@ impl Counting {
                 () = &mut second => {
                     second.set(next_second());
                     anchor = clock::anchor();
-                    let batch = self.counter.tick(anchor.unix);
+                    let batch = self.tick(anchor.unix);
                     writer.append(self.evaluate(anchor.unix, batch).await);
                 }
             }
         }
-        writer.append(self.counter.finish(clock::anchor().unix));
+        let end = clock::anchor().unix;
+        self.journal.stopped(end);
+        writer.append(self.finish(end));
         if let Some(notifiers) = &self.telemetry.notifiers {
             notifiers.stop().await;
             writer.append(Batch {
@@ -299,14 +305,18 @@ impl Counting {
         self.counter.handle(input, anchor);
     }
 
-    /// Closes the second that is over; for replays.
+    /// Closes the second that is over and gives what it brought.
     pub fn tick(&mut self, now: UnixNs) -> Batch {
-        self.counter.tick(now)
+        let mut batch = self.counter.tick(now);
+        batch.events.extend(self.journal.take());
+        batch
     }
 
-    /// Closes the last second; for replays.
+    /// Closes the last second.
     pub fn finish(&mut self, now: UnixNs) -> Batch {
-        self.counter.finish(now)
+        let mut batch = self.counter.finish(now);
+        batch.events.extend(self.journal.take());
+        batch
     }
 
     /// Evaluates the second that `batch` is of, shows it, and gives the batch
@@ -327,6 +337,7 @@ impl Counting {
 
     async fn refresh(&mut self) -> LiveSnapshot {
         let state = self.telemetry.gather(&self.counter.state()).await;
+        (self.journal).look(&state.accounting, &state.store, state.at);
         let (reports, bytes_dropped) = self.telemetry.reports().await;
         self.counter.set_accounts(&reports, bytes_dropped);
         self.daemon.send_replace(Arc::new(state));

@@ -7,6 +7,7 @@ mod alerts;
 mod app;
 mod cli;
 mod config;
+mod journal;
 mod logging;
 mod notify;
 mod pipeline;

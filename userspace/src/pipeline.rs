@@ -362,6 +362,7 @@ impl Counter {
     fn batch(&mut self, rollups: Vec<Rollup>, now: UnixNs) -> Batch {
         Batch {
             rollups,
+            exemplars: self.aggregator.take_exemplars(),
             resources: self.aggregator.take_resources(now),
             events: std::mem::take(&mut self.events),
             ..Batch::default()

@@ -1,6 +1,7 @@
 //! The one place where requests become figures.
 
 mod inventory;
+mod minutes;
 mod resources;
 
 use std::collections::HashMap;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use modeltap_core::accounting::InProgress;
 use modeltap_core::connection::{CgroupId, Transport};
 use modeltap_core::container::{Container, ContainerId};
+use modeltap_core::exemplar::Exemplar;
 use modeltap_core::record::{RequestRecord, SessionRecord};
 use modeltap_core::resource::ResourceRollup;
 use modeltap_core::rollup::{Rollup, SeriesKey};
@@ -129,6 +131,8 @@ pub struct Aggregator {
     accounts: Accounts,
     /// What containers used in seconds that closed, until it is taken.
     resource_rollups: Vec<ResourceRollup>,
+    /// Single requests of minutes that are over.
+    exemplars: Vec<Exemplar>,
     /// The open second and the first one, on the wall clock.
     open: Option<Open>,
     next_sweep: u64,
@@ -164,6 +168,7 @@ impl Aggregator {
             n_inner: 0,
             accounts: Accounts::default(),
             resource_rollups: Vec::new(),
+            exemplars: Vec::new(),
             open: None,
             next_sweep: 0,
             stats: Stats::default(),
@@ -242,6 +247,7 @@ impl Aggregator {
     /// Closes the open window before its end: what it has would be lost at
     /// the daemon's end.
     pub fn finish(&mut self) -> Vec<Rollup> {
+        self.close_minute();
         self.open
             .map(|open| self.close(open.second))
             .unwrap_or_default()
@@ -357,6 +363,9 @@ impl Aggregator {
         self.n_measured_routes += service.record(place, &request, &facts, open);
         let finished = anchor.unix(request.timings.finished);
         service.last_request = service.last_request.max(Some(finished));
+        service
+            .exemplars
+            .offer(&series.key, &request, &facts, anchor);
 
         self.stats.n_requests += 1;
         self.recent.push(FinishedRequest {
@@ -458,7 +467,10 @@ impl Aggregator {
     }
 
     fn advance(&mut self, open: Open) {
-        self.open = Some(open);
+        let before = self.open.replace(open);
+        if before.is_some_and(|before| before.second / 60 != open.second / 60) {
+            self.close_minute();
+        }
         let first = open.second.saturating_sub(self.config.window.as_secs());
         for service in self.services.iter_mut().flatten() {
             service.live.expire(first, open.second);

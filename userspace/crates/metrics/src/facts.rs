@@ -55,6 +55,11 @@ impl<'a> Facts<'a> {
         self.times[Measure::FirstChunk as usize]
     }
 
+    /// A time of the request; chunk intervals are many, and none of them.
+    pub(crate) fn time(&self, measure: Measure) -> Option<Duration> {
+        self.times[measure as usize]
+    }
+
     pub(crate) fn tokens(&self) -> TokenSums {
         self.tokens
     }

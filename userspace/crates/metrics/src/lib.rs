@@ -21,6 +21,7 @@
 mod accounts;
 mod aggregator;
 pub mod alert;
+mod exemplars;
 mod facts;
 mod hop;
 mod inference;

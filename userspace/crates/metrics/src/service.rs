@@ -14,6 +14,7 @@ use modeltap_core::totals::{
 
 use crate::accounts::Account;
 use crate::aggregator::Config;
+use crate::exemplars::Exemplars;
 use crate::facts::Facts;
 use crate::hop::{InnerHops, Sessions, count_inner, count_session, snapshot_sessions};
 use crate::inference::InferenceBook;
@@ -44,6 +45,7 @@ pub(crate) struct Service {
     inference: InferenceBook,
     pub(crate) inner: Option<Box<InnerHops>>,
     sessions: Option<Box<Sessions>>,
+    pub(crate) exemplars: Exemplars,
     pub(crate) last_request: Option<UnixNs>,
     /// Series of it under routes of their own, and beyond that limit.
     pub(crate) n_series: usize,
@@ -138,6 +140,7 @@ impl Service {
             inference: InferenceBook::default(),
             inner: None,
             sessions: None,
+            exemplars: Exemplars::default(),
             last_request: None,
             n_series: 0,
             n_overflow_series: 0,
