@@ -9,8 +9,8 @@
 //!   written is in the same transaction, and what moves to a wider tier leaves
 //!   its old one in the same transaction.
 //! - Percentiles are those of merged histograms, over any range and series.
-//! - A file that cannot be used is never deleted or overwritten: it is refused,
-//!   or moved aside under a name with the time.
+//! - A file that cannot be used is never deleted or overwritten: it is moved
+//!   aside under a name with the time, and a new one is begun.
 //! - While the disk refuses, writing is tried again every second, and resumes
 //!   by itself.
 #![forbid(unsafe_code)]
@@ -89,8 +89,9 @@ impl Store {
     /// Blocks while a log is read back.
     ///
     /// # Errors
-    /// The place cannot be written, another process has the file, or the file
-    /// is not ours or of a later version; nothing was changed then.
+    /// The place cannot be written, or another process has the file; nothing
+    /// was changed then. A full disk and a read-only one are no errors:
+    /// writing begins when they let it.
     pub fn open(config: StoreConfig) -> Result<(Writer, Reader), OpenError> {
         let StoreConfig {
             path,
@@ -100,23 +101,35 @@ impl Store {
             retention,
             probe,
         } = config;
-        let opened = open::open(&path, memory_limit_bytes, threads, probe.as_ref())?;
         let refused = |reason: String| OpenError::Refused {
             path: path.clone(),
             reason,
         };
-        let shared = Arc::new(Shared::new(path.clone(), opened.notice));
-        shared
-            .open_readers(&opened.connection)
-            .map_err(|error| refused(error.to_string()))?;
+        let shared = Arc::new(Shared::new(path.clone()));
+        let connection = match open::open(&path, memory_limit_bytes, threads, probe.as_ref()) {
+            Ok(opened) => {
+                shared.notice(opened.notice);
+                shared
+                    .open_readers(&opened.connection)
+                    .map_err(|error| refused(error.to_string()))?;
+                Some(opened.connection)
+            }
+            // It may end without anybody's doing, and what is live goes on.
+            Err(error) if error.is_full_or_read_only() => {
+                shared.failed(&error.in_one_line());
+                None
+            }
+            Err(error) => return Err(error),
+        };
         let worker = WorkerConfig {
             path: path.clone(),
             memory_limit_bytes,
             threads,
             queue,
             retention,
+            probe,
         };
-        let writer = Writer::start(opened.connection, worker, Arc::clone(&shared))
+        let writer = Writer::start(connection, worker, Arc::clone(&shared))
             .map_err(|error| refused(error.to_string()))?;
         Ok((writer, Reader { shared }))
     }

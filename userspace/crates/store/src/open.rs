@@ -4,21 +4,23 @@
 //! |---|---|
 //! | nothing | a new database |
 //! | a database of this or an earlier version | it is opened, and migrated |
-//! | no DuckDB file, somebody else's tables, a later version | an error; untouched |
 //! | another process holds it | an error naming the process; untouched |
-//! | empty, damaged | moved aside under a name with the time; a new database |
+//! | empty, damaged | moved aside as `<name>.damaged-<time>`; a new database |
+//! | a later version | moved aside as `<name>.later-<time>`; a new database |
+//! | no DuckDB file, somebody else's tables | moved aside as `<name>.foreign-<time>`; a new database |
 //! | a damaged log | the log is moved aside; the database is kept if it opens without |
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use duckdb::Connection;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use crate::probe::{Finding, ProbeCommand, examine_in_child, one_line};
+use crate::probe::{Finding, ProbeCommand, examine_in_child, is_full_or_read_only, one_line};
 use crate::schema::{SchemaError, connect, migrate};
 
 /// Where DuckDB's files have their name, and the name.
@@ -45,26 +47,6 @@ pub enum OpenError {
         /// Who holds it, if that is known.
         pid: Option<u32>,
     },
-    /// The file is something else, and somebody else's.
-    #[error(
-        "{path:?} is not a database of modeltap's: {what} (move it away, or choose another place with --data-dir)"
-    )]
-    NotADatabase {
-        /// The file.
-        path: PathBuf,
-        /// What it is instead.
-        what: String,
-    },
-    /// A later version wrote the file.
-    #[error(
-        "{path:?} was written by a later version of modeltap: {what} (use that version, or move the file away)"
-    )]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// What is later in it.
-        what: String,
-    },
     /// DuckDB refuses for another reason.
     #[error("cannot open {path:?}: {reason}")]
     Refused {
@@ -82,6 +64,30 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
+}
+
+impl OpenError {
+    /// Whether the disk is full or read-only, which passes.
+    pub(crate) fn is_full_or_read_only(&self) -> bool {
+        match self {
+            Self::Unwritable { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::StorageFull
+                    | io::ErrorKind::QuotaExceeded
+                    | io::ErrorKind::ReadOnlyFilesystem
+            ),
+            Self::Refused { reason, .. } => is_full_or_read_only(reason),
+            Self::Locked { .. } | Self::Probe { .. } => false,
+        }
+    }
+
+    /// The message with what the system said.
+    pub(crate) fn in_one_line(&self) -> String {
+        match self {
+            Self::Unwritable { path, source } => format!("cannot write {path:?}: {source}"),
+            other => other.to_string(),
+        }
+    }
 }
 
 fn holder(pid: &Option<u32>) -> String {
@@ -111,31 +117,33 @@ pub(crate) fn open(
             // A log without its database would be read into the new one.
             let log = log_of(path);
             if log.exists() {
-                let aside = set_aside(&log, path, "wal")?;
+                let aside = Aside::of(path, "damaged").take_log()?;
                 notice = Some(format!("a log without its database was kept as {aside:?}"));
             }
         }
-        Content::Empty => notice = Some(replace(path, "it is empty")?),
+        Content::Empty => notice = Some(replace(path, Why::Damaged("it is empty"))?),
+        Content::Other => notice = Some(replace(path, Why::Foreign("it is no DuckDB file"))?),
         Content::DuckDb => {
             if let Some(probe) = probe {
                 notice = make_usable(path, probe)?;
             }
         }
     }
-    match connect_and_migrate(path, memory_limit_bytes, threads) {
-        Ok(connection) => Ok(Opened { connection, notice }),
-        // What a child found sound fails only for what happened since.
-        Err(Finding::Damaged { reason }) if probe.is_none() => {
-            let notice = replace(path, &reason)?;
-            let connection = connect_and_migrate(path, memory_limit_bytes, threads)
-                .map_err(|finding| finding_error(path, finding))?;
-            Ok(Opened {
-                connection,
-                notice: Some(notice),
-            })
-        }
-        Err(finding) => Err(finding_error(path, finding)),
-    }
+    let finding = match connect_and_migrate(path, memory_limit_bytes, threads) {
+        Ok(connection) => return Ok(Opened { connection, notice }),
+        Err(finding) => finding,
+    };
+    // What a child found sound fails only for what happened since.
+    let Some(why) = Why::of(&finding).filter(|_| probe.is_none()) else {
+        return Err(finding_error(path, finding));
+    };
+    let notice = replace(path, why)?;
+    let connection = connect_and_migrate(path, memory_limit_bytes, threads)
+        .map_err(|finding| finding_error(path, finding))?;
+    Ok(Opened {
+        connection,
+        notice: Some(notice),
+    })
 }
 
 /// Where DuckDB keeps the log of a database.
@@ -163,20 +171,24 @@ fn connect_and_migrate(
 
 /// Has a child open the file until it can, moving aside what it cannot read.
 fn make_usable(path: &Path, probe: &ProbeCommand) -> Result<Option<String>, OpenError> {
+    let began = Instant::now();
     let examine = || {
-        examine_in_child(probe, path).map_err(|source| OpenError::Probe {
+        // One limit for all tries; a second one has to be given a chance.
+        let left = probe.timeout.saturating_sub(began.elapsed());
+        let limit = left.max(probe.timeout / 4);
+        examine_in_child(probe, path, limit).map_err(|source| OpenError::Probe {
             program: probe.program.clone(),
             source,
         })
     };
-    let reason = match examine()? {
-        Finding::Sound => return Ok(None),
-        Finding::Damaged { reason } => reason,
-        other => return Err(finding_error(path, other)),
-    };
-    let log = log_of(path);
-    if log.exists() {
-        let aside = set_aside(&log, path, "wal")?;
+    let finding = examine()?;
+    if finding == Finding::Sound {
+        return Ok(None);
+    }
+    if let Finding::Damaged { reason } = &finding
+        && log_of(path).exists()
+    {
+        let aside = Aside::of(path, "damaged").take_log()?;
         match examine()? {
             Finding::Sound => {
                 return Ok(Some(format!(
@@ -188,60 +200,101 @@ fn make_usable(path: &Path, probe: &ProbeCommand) -> Result<Option<String>, Open
             other => return Err(finding_error(path, other)),
         }
     }
-    replace(path, &reason).map(Some)
+    match Why::of(&finding) {
+        Some(why) => replace(path, why).map(Some),
+        None => Err(finding_error(path, finding)),
+    }
 }
 
-/// Moves the database and its log aside, so that a new one can be begun.
-fn replace(path: &Path, reason: &str) -> Result<String, OpenError> {
-    let log = log_of(path);
-    if log.exists() {
-        set_aside(&log, path, "wal")?;
+/// Why a file makes way for a new one, with the particulars.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Why<'a> {
+    Damaged(&'a str),
+    Later(&'a str),
+    Foreign(&'a str),
+}
+
+impl<'a> Why<'a> {
+    /// `None` where the file stays.
+    fn of(finding: &'a Finding) -> Option<Self> {
+        match finding {
+            Finding::Damaged { reason } => Some(Self::Damaged(reason)),
+            Finding::Newer { what } => Some(Self::Later(what)),
+            Finding::Foreign => Some(Self::Foreign("it holds somebody else's tables")),
+            Finding::Sound | Finding::Locked { .. } | Finding::Unreachable { .. } => None,
+        }
     }
-    let aside = set_aside(path, path, "")?;
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Damaged(_) => "damaged",
+            Self::Later(_) => "later",
+            Self::Foreign(_) => "foreign",
+        }
+    }
+}
+
+/// Moves the database and its log aside, so that a new one can be begun; gives
+/// the sentence that says so.
+pub(crate) fn replace(path: &Path, why: Why<'_>) -> Result<String, OpenError> {
+    let aside = Aside::of(path, why.word());
+    if log_of(path).exists() {
+        aside.take_log()?;
+    }
+    let name = aside.take_file()?;
+    let what = match why {
+        Why::Damaged(reason) => format!("could not be read ({})", one_line(reason)),
+        Why::Later(what) => format!("was written by a later version of modeltap ({what})"),
+        Why::Foreign(what) => format!("is not modeltap's ({what})"),
+    };
     Ok(format!(
-        "the history file could not be read ({}) and was kept as {aside:?}; a new one was begun",
-        one_line(reason)
+        "the history file {what} and was kept as {name:?}; a new one was begun"
     ))
 }
 
-/// Renames a file to `<database>.damaged-<time>`, with an extension if there
-/// is one; gives its new name.
-fn set_aside(file: &Path, database: &Path, extension: &str) -> Result<String, OpenError> {
-    let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-    let name = database
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let extension = if extension.is_empty() {
-        String::new()
-    } else {
-        format!(".{extension}")
-    };
-    let unwritable = |source| OpenError::Unwritable {
-        path: file.into(),
-        source,
-    };
-    for attempt in 1..100_u32 {
-        let attempt = if attempt == 1 {
-            String::new()
-        } else {
-            format!("-{attempt}")
-        };
-        let aside = format!("{name}.damaged-{stamp}{attempt}{extension}");
-        let target = database.with_file_name(&aside);
-        if !target.exists() {
-            fs::rename(file, &target).map_err(unwritable)?;
-            return Ok(aside);
+/// Where a database and its log are moved: `<database>.<word>-<time>`, and the
+/// same with `.wal`, so that DuckDB finds them together.
+struct Aside<'a> {
+    path: &'a Path,
+    target: PathBuf,
+}
+
+impl<'a> Aside<'a> {
+    fn of(path: &'a Path, word: &str) -> Self {
+        let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let mut target = path.with_file_name(format!("{name}.{word}-{stamp}"));
+        let mut attempt = 1_u32;
+        while target.exists() || log_of(&target).exists() {
+            attempt += 1;
+            target = path.with_file_name(format!("{name}.{word}-{stamp}-{attempt}"));
         }
+        Self { path, target }
     }
-    Err(unwritable(io::ErrorKind::AlreadyExists.into()))
+
+    fn take_file(&self) -> Result<String, OpenError> {
+        self.take(self.path, &self.target)
+    }
+
+    fn take_log(&self) -> Result<String, OpenError> {
+        self.take(&log_of(self.path), &log_of(&self.target))
+    }
+
+    fn take(&self, from: &Path, to: &Path) -> Result<String, OpenError> {
+        fs::rename(from, to).map_err(|source| OpenError::Unwritable {
+            path: from.into(),
+            source,
+        })?;
+        let name = to.file_name().unwrap_or_default();
+        Ok(name.to_string_lossy().into_owned())
+    }
 }
 
 enum Content {
     Absent,
     Empty,
     DuckDb,
+    Other,
 }
 
 fn examine_file(path: &Path) -> Result<Content, OpenError> {
@@ -263,11 +316,7 @@ fn examine_file(path: &Path) -> Result<Content, OpenError> {
     } else if head.get(MAGIC_AT..) == Some(MAGIC) {
         Ok(Content::DuckDb)
     } else {
-        let what = "it is no DuckDB file".into();
-        Err(OpenError::NotADatabase {
-            path: path.into(),
-            what,
-        })
+        Ok(Content::Other)
     }
 }
 
@@ -301,10 +350,13 @@ fn finding_error(path: &Path, finding: Finding) -> OpenError {
     let path = path.to_path_buf();
     match finding {
         Finding::Locked { pid } => OpenError::Locked { path, pid },
-        Finding::Newer { what } => OpenError::Newer { path, what },
-        Finding::Foreign => OpenError::NotADatabase {
+        Finding::Newer { what } => OpenError::Refused {
             path,
-            what: "it holds somebody else's tables".into(),
+            reason: format!("a later version of modeltap wrote it: {what}"),
+        },
+        Finding::Foreign => OpenError::Refused {
+            path,
+            reason: "it holds somebody else's tables".into(),
         },
         Finding::Unreachable { reason } | Finding::Damaged { reason } => {
             OpenError::Refused { path, reason }

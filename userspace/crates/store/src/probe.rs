@@ -11,10 +11,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use duckdb::Connection;
+
 use crate::schema::{SchemaError, connect, version};
 
 /// Memory the child may use to read a log again.
 const MEMORY_LIMIT_BYTES: u64 = 1 << 30;
+/// Rows of each table that are read, the newest: a row group of DuckDB's.
+const LOOKED_AT: u32 = 122_880;
 /// How often a running child is looked after.
 const POLL: Duration = Duration::from_millis(5);
 /// Begins the line that says what was found.
@@ -80,11 +84,13 @@ fn open_and_check(path: &Path) -> Result<(), SchemaError> {
     if version(&connection)? > 0 {
         // Damaged blocks show only when they are read: the newest rows are
         // what a torn write would have hit.
-        connection.execute_batch(
-            "SELECT max(start), max(n_requests), max(octet_length(duration)) FROM rollups_1s; \
-             SELECT max(start), max(n_requests) FROM rollups_10s; \
-             SELECT max(start), max(n_requests) FROM rollups_60s;",
-        )?;
+        for table in tables(&connection)? {
+            let sql = format!(
+                "SELECT max(COLUMNS(*)) FROM {table} \
+                 WHERE rowid > (SELECT max(rowid) FROM {table}) - {LOOKED_AT}"
+            );
+            connection.execute_batch(&sql)?;
+        }
     }
     // A full disk is no reason to refuse: reading back the log worked.
     if let Err(error) = connection.execute_batch("CHECKPOINT") {
@@ -96,8 +102,19 @@ fn open_and_check(path: &Path) -> Result<(), SchemaError> {
     Ok(())
 }
 
+fn tables(connection: &Connection) -> duckdb::Result<Vec<String>> {
+    let sql = "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()";
+    let mut statement = connection.prepare(sql)?;
+    let names = statement.query_map([], |row| row.get(0))?;
+    names.collect()
+}
+
 /// Runs the child, and gives what it found.
-pub(crate) fn examine_in_child(command: &ProbeCommand, path: &Path) -> io::Result<Finding> {
+pub(crate) fn examine_in_child(
+    command: &ProbeCommand,
+    path: &Path,
+    limit: Duration,
+) -> io::Result<Finding> {
     let mut child = Command::new(&command.program)
         .args(&command.arguments)
         .arg(path)
@@ -106,7 +123,7 @@ pub(crate) fn examine_in_child(command: &ProbeCommand, path: &Path) -> io::Resul
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
-    let deadline = Instant::now() + command.timeout;
+    let deadline = Instant::now() + limit;
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
@@ -114,7 +131,7 @@ pub(crate) fn examine_in_child(command: &ProbeCommand, path: &Path) -> io::Resul
         if Instant::now() >= deadline {
             child.kill()?;
             child.wait()?;
-            let reason = format!("opening it took longer than {:?}", command.timeout);
+            let reason = format!("opening it took longer than {limit:?}");
             return Ok(Finding::Damaged { reason });
         }
         std::thread::sleep(POLL);
@@ -190,17 +207,40 @@ impl Finding {
     }
 }
 
+/// Whether an error of an open database's says that what is in its file is
+/// damaged, and not that memory or the disk ran out.
+pub(crate) fn is_about_damage(error: &str) -> bool {
+    let signs = [
+        "checksum",
+        "orrupt",
+        "Serialization Error",
+        "INTERNAL Error",
+        "FATAL Error",
+        "malformed",
+    ];
+    signs.iter().any(|sign| error.contains(sign))
+        && !is_about_the_disk(error)
+        && !error.contains("Out of Memory")
+}
+
 /// Whether an error is about reaching or writing the file, and says nothing of
 /// what is in it.
 fn is_about_the_disk(error: &str) -> bool {
-    [
+    let others = [
         "Permission denied",
-        "Read-only file system",
-        "No space left",
-        "Disk quota exceeded",
         "File too large",
         "Too many open files",
         "Input/output error",
+    ];
+    is_full_or_read_only(error) || others.iter().any(|cause| error.contains(cause))
+}
+
+/// Whether an error says that the disk takes nothing at the moment.
+pub(crate) fn is_full_or_read_only(error: &str) -> bool {
+    [
+        "Read-only file system",
+        "No space left",
+        "Disk quota exceeded",
     ]
     .iter()
     .any(|cause| error.contains(cause))

@@ -100,7 +100,7 @@ struct Moved {
 #[derive(Debug)]
 pub(crate) struct Shared {
     path: PathBuf,
-    notice: Option<String>,
+    notice: Mutex<Option<String>>,
     error: Mutex<Option<String>>,
     counts: Mutex<Moved>,
     write_failures: AtomicU64,
@@ -109,10 +109,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(path: PathBuf, notice: Option<String>) -> Self {
+    pub(crate) fn new(path: PathBuf) -> Self {
         Self {
             path,
-            notice,
+            notice: Mutex::default(),
             error: Mutex::default(),
             counts: Mutex::default(),
             write_failures: AtomicU64::new(0),
@@ -127,7 +127,7 @@ impl Shared {
             path: self.path.clone(),
             size_bytes: size(self.path.clone()) + size(log_of(&self.path)),
             error: lock(&self.error).clone(),
-            notice: self.notice.clone(),
+            notice: lock(&self.notice).clone(),
             written: counts.written,
             dropped: counts.dropped,
             write_failures: self.write_failures.load(Ordering::Relaxed),
@@ -142,6 +142,13 @@ impl Shared {
     /// Counts what is in the file.
     pub(crate) fn wrote(&self, counts: Counts) {
         lock(&self.counts).written.add(counts);
+    }
+
+    /// Notes what became of an older file.
+    pub(crate) fn notice(&self, notice: Option<String>) {
+        if notice.is_some() {
+            *lock(&self.notice) = notice;
+        }
     }
 
     /// Notes that writing failed; true if it worked before.

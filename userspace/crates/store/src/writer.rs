@@ -9,12 +9,14 @@ use std::time::{Duration, Instant, SystemTime};
 use duckdb::{Connection, OptionalExt};
 use modeltap_core::history;
 use modeltap_core::time::UnixNs;
+use thiserror::Error;
 use tracing::{error, info, warn};
 
 use crate::alerts::{self, Edit, EditError, Edited};
+use crate::open::{self, OpenError, Why};
 use crate::pending::Pending;
-use crate::probe::one_line;
-use crate::schema::{APPENDED, connect};
+use crate::probe::{ProbeCommand, is_about_damage, one_line};
+use crate::schema::APPENDED;
 use crate::shared::{Counts, Shared, Stats};
 use crate::tiers::{Aging, Retention, Step};
 
@@ -24,6 +26,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const AGING: Duration = Duration::from_secs(10);
 /// Rest between two steps of aging, so that a backlog takes a part of a core.
 const AGING_REST: Duration = Duration::from_millis(200);
+/// Failures in a row after which a damaged file makes way for a new one.
+const MAX_DAMAGED: u32 = 3;
 /// Longest a stop waits for what is queued.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
@@ -35,6 +39,7 @@ pub(crate) struct WorkerConfig {
     pub(crate) threads: u32,
     pub(crate) queue: usize,
     pub(crate) retention: Retention,
+    pub(crate) probe: Option<ProbeCommand>,
 }
 
 enum Message {
@@ -55,20 +60,22 @@ pub struct Writer {
 
 impl Writer {
     pub(crate) fn start(
-        connection: Connection,
+        connection: Option<Connection>,
         config: WorkerConfig,
         shared: Arc<Shared>,
     ) -> std::io::Result<Self> {
         let (inbox, messages) = mpsc::sync_channel(config.queue.max(1));
         let aging = Aging::new(config.retention);
+        let retry_at = connection.is_none().then(Instant::now);
         let mut worker = Worker {
             config,
             shared: Arc::clone(&shared),
-            connection: Some(connection),
+            connection,
             run: None,
             written_batch: 0,
             pending: Pending::default(),
-            retry_at: None,
+            retry_at,
+            n_damaged: 0,
             aging,
             aging_at: Instant::now(),
         };
@@ -152,6 +159,15 @@ impl Drop for Writer {
     }
 }
 
+/// Why a batch is not in the file yet.
+#[derive(Debug, Error)]
+enum WriteError {
+    #[error(transparent)]
+    Database(#[from] duckdb::Error),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
 struct Worker {
     config: WorkerConfig,
     shared: Arc<Shared>,
@@ -162,6 +178,8 @@ struct Worker {
     written_batch: u64,
     pending: Pending,
     retry_at: Option<Instant>,
+    /// Failures in a row that say that the file is damaged.
+    n_damaged: u32,
     aging: Aging,
     aging_at: Instant,
 }
@@ -221,7 +239,7 @@ impl Worker {
 
     /// Writes everything that waits, in one transaction.
     fn write(&mut self) {
-        if self.pending.is_empty() {
+        if self.pending.is_empty() && self.connection.is_some() {
             self.retry_at = None;
             return;
         }
@@ -234,16 +252,20 @@ impl Worker {
                 }
             }
             Err(error) => {
-                if self.shared.failed(&error.to_string()) {
-                    warn!(error = %error, "cannot write history; it is tried again");
+                let error = match error {
+                    WriteError::Database(error) => error.to_string(),
+                    WriteError::Open(error) => error.in_one_line(),
+                };
+                if self.shared.failed(&error) {
+                    warn!(error, "cannot write history; it is tried again");
                 }
                 self.retry_at = Some(Instant::now() + RETRY);
-                self.reopen_if_broken();
+                self.mend(&error);
             }
         }
     }
 
-    fn try_write(&mut self) -> duckdb::Result<()> {
+    fn try_write(&mut self) -> Result<(), WriteError> {
         if self.connection.is_none() {
             self.reopen()?;
         }
@@ -307,6 +329,7 @@ impl Worker {
         let began = Instant::now();
         match self.aging.step(connection, wall_clock()) {
             Ok(step) => {
+                self.n_damaged = 0;
                 self.aging.took(began.elapsed());
                 let rest = if step == Step::Worked {
                     AGING_REST
@@ -319,9 +342,35 @@ impl Worker {
                 if self.shared.failed(&error.to_string()) {
                     warn!(error = %error, "cannot merge older history; it is tried again");
                 }
-                self.aging_at = Instant::now() + AGING;
-                self.reopen_if_broken();
+                self.aging_at = Instant::now() + RETRY;
+                self.mend(&error.to_string());
             }
+        }
+    }
+
+    /// Does what a failure asks for: a damaged file makes way for a new one, if
+    /// it stays damaged.
+    fn mend(&mut self, error: &str) {
+        self.reopen_if_broken();
+        if !is_about_damage(error) {
+            return;
+        }
+        self.n_damaged += 1;
+        if self.n_damaged < MAX_DAMAGED {
+            return;
+        }
+        self.n_damaged = 0;
+        self.shared.close_readers();
+        self.connection = None;
+        match open::replace(&self.config.path, Why::Damaged(error)) {
+            Ok(notice) => {
+                error!(notice, "the history file is damaged");
+                self.shared.notice(Some(notice));
+                // The new file knows nothing of this start.
+                self.run = None;
+                self.retry_at = Some(Instant::now());
+            }
+            Err(error) => error!(%error, "a damaged history file cannot be moved"),
         }
     }
 
@@ -338,11 +387,22 @@ impl Worker {
         }
     }
 
-    fn reopen(&mut self) -> duckdb::Result<()> {
+    /// Opens the database again, as carefully as at the start.
+    fn reopen(&mut self) -> Result<(), WriteError> {
         let config = &self.config;
-        let connection = connect(&config.path, config.memory_limit_bytes, config.threads)?;
-        self.shared.open_readers(&connection)?;
-        self.connection = Some(connection);
+        if std::fs::metadata(&config.path).is_ok_and(|file| file.len() == 0) {
+            // A full disk left it where a new file was to begin.
+            let _gone = std::fs::remove_file(&config.path);
+        }
+        let opened = open::open(
+            &config.path,
+            config.memory_limit_bytes,
+            config.threads,
+            config.probe.as_ref(),
+        )?;
+        self.shared.notice(opened.notice);
+        self.shared.open_readers(&opened.connection)?;
+        self.connection = Some(opened.connection);
         Ok(())
     }
 

@@ -32,17 +32,8 @@ impl TestChild {
         Self::spawn(Command::new(program), task, path)
     }
 
-    /// Starts it with files limited to so many blocks of 512 bytes; a write
-    /// beyond that fails, as on a full disk.
-    pub fn start_limited(task: &str, path: &Path, blocks: u32) -> Self {
-        let program = std::env::current_exe().expect("a running program has a path");
-        let mut command = Command::new("sh");
-        let script = format!("trap '' XFSZ; ulimit -S -f {blocks}; exec \"$0\" \"$@\"");
-        command.arg("-c").arg(script).arg(program);
-        Self::spawn(command, task, path)
-    }
-
-    fn spawn(mut command: Command, task: &str, path: &Path) -> Self {
+    /// Starts it by a command that takes its arguments.
+    pub fn spawn(mut command: Command, task: &str, path: &Path) -> Self {
         let mut child = command
             .args(["--exact", "child", "--nocapture"])
             .arg(path)
@@ -75,14 +66,14 @@ impl TestChild {
     }
 }
 
-/// Files beside the database whose names say that they were moved aside.
-pub fn set_aside(path: &Path) -> Vec<PathBuf> {
+/// Files in the database's folder with `word` in their names.
+pub fn beside(path: &Path, word: &str) -> Vec<PathBuf> {
     let directory = path.parent().expect("a file is in a directory");
-    let mut aside: Vec<PathBuf> = std::fs::read_dir(directory)
+    let mut found: Vec<PathBuf> = std::fs::read_dir(directory)
         .expect("the directory is readable")
         .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.to_string_lossy().contains(".damaged-"))
+        .filter(|path| path.to_string_lossy().contains(word))
         .collect();
-    aside.sort();
-    aside
+    found.sort();
+    found
 }
