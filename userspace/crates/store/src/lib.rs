@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod alerts;
+mod merge;
 mod open;
 mod pending;
 mod probe;

@@ -1,17 +1,17 @@
-//! Older rollups: merged into wider windows, and in the end deleted.
+//! Older rows: merged into wider windows, and in the end deleted.
+//!
+//! Rows move on in whole blocks of time, one service after another, so that
+//! the wider tiers lie in the order in which they are read: by block, service,
+//! route and time.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use duckdb::{Connection, Row};
-use modeltap_core::histogram::DurationHistogram;
-use modeltap_core::measure::{Measure, TokenSums};
-use modeltap_core::rollup::{Detail, Figures};
+use duckdb::{Connection, params};
 use modeltap_core::time::UnixNs;
 
-use crate::rows::{RowKey, Rows, micros};
-use crate::schema::{COLUMNS, TIERS, Tier};
+use crate::merge::{self, IN_PIECE, Piece};
+use crate::rows::micros;
+use crate::schema::{COLUMNS, RESOURCE_TIERS, TIERS};
 
 /// How long rollups are kept, by the length of their windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,29 +34,103 @@ impl Default for Retention {
     }
 }
 
-impl Retention {
-    fn of_tier(self, index: usize) -> Duration {
-        [NEW, self.seconds, self.ten_seconds, self.minutes][index]
-    }
-}
-
-/// How long rollups stay in the order in which they came.
-const NEW: Duration = Duration::from_secs(600);
-
 /// Microseconds in a second.
 const US: i64 = 1_000_000;
-/// Seconds of a tier merged in one step: at first, at least and at most. All
-/// are multiples of the widest window.
-const FIRST_SPAN_SECONDS: i64 = 60;
-const MAX_SPAN_SECONDS: i64 = 3_600;
+/// Rows merged in one step: at first, at least and at most.
+const FIRST_ROWS: i64 = 5_000;
+const MIN_ROWS: i64 = 1_000;
+const MAX_ROWS: i64 = 40_000;
 /// A step that took longer is followed by a smaller one.
 const STEP_LIMIT: Duration = Duration::from_millis(50);
+/// Time deleted in one step.
+const DELETED_SECONDS: i64 = 3_600;
+
+/// How rows of one table move on.
+#[derive(Clone, Copy, Debug)]
+struct Move {
+    from: &'static str,
+    to: &'static str,
+    kind: Kind,
+    /// Length of the windows in `to`, in seconds.
+    width_seconds: i64,
+    /// Length of the time whose rows lie sorted in `to`; a multiple of the
+    /// widest window.
+    block_seconds: i64,
+    age: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Rollups that keep their width and only come into order.
+    Sorted,
+    Rollups,
+    Resources,
+}
+
+/// How rows of one table come to their end.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    table: &'static str,
+    /// The column of their time.
+    time: &'static str,
+    age: Duration,
+}
+
+impl Retention {
+    fn moves(self) -> [Move; 5] {
+        let of = |from, to, kind, width_seconds, block_seconds, age| Move {
+            from,
+            to,
+            kind,
+            width_seconds,
+            block_seconds,
+            age,
+        };
+        let [new, seconds, tens, minutes] = TIERS.map(|tier| tier.table);
+        let [own_seconds, own_tens, own_minutes] = RESOURCE_TIERS.map(|tier| tier.table);
+        [
+            of(new, seconds, Kind::Sorted, 1, 600, Duration::ZERO),
+            of(seconds, tens, Kind::Rollups, 10, 3_600, self.seconds),
+            of(tens, minutes, Kind::Rollups, 60, 21_600, self.ten_seconds),
+            of(
+                own_seconds,
+                own_tens,
+                Kind::Resources,
+                10,
+                3_600,
+                self.seconds,
+            ),
+            of(
+                own_tens,
+                own_minutes,
+                Kind::Resources,
+                60,
+                21_600,
+                self.ten_seconds,
+            ),
+        ]
+    }
+
+    fn ends(self) -> [End; 4] {
+        let of = |table, time, age| End { table, time, age };
+        [
+            of(TIERS[3].table, "start", self.minutes),
+            of(RESOURCE_TIERS[2].table, "start", self.minutes),
+            of("events", "happened", self.minutes),
+            of("exemplars", "finished", self.ten_seconds),
+        ]
+    }
+}
 
 /// Does the work of age in small steps.
 #[derive(Debug)]
 pub(crate) struct Aging {
     retention: Retention,
-    span_seconds: i64,
+    n_rows: i64,
+    /// When there may be something to do for each move and then each end, in
+    /// microseconds: looking for the oldest row of a large table costs
+    /// milliseconds.
+    due: [i64; 9],
 }
 
 /// Whether there is more to do now.
@@ -72,25 +146,39 @@ impl Aging {
     pub(crate) fn new(retention: Retention) -> Self {
         Self {
             retention,
-            span_seconds: FIRST_SPAN_SECONDS,
+            n_rows: FIRST_ROWS,
+            due: [i64::MIN; 9],
         }
     }
 
-    /// Does one step, in one transaction: merges the oldest rollups of a tier
-    /// into the next, or deletes what is too old for the last.
+    /// Does one step, in one transaction: merges some of the oldest rows of a
+    /// tier into the next, or deletes what is too old for the last.
     pub(crate) fn step(
         &mut self,
         connection: &mut Connection,
         now: UnixNs,
     ) -> duckdb::Result<Step> {
-        for (index, tier) in TIERS.iter().enumerate() {
-            let age = i64::try_from(self.retention.of_tier(index).as_micros()).unwrap_or(i64::MAX);
-            let cutoff = micros(now).saturating_sub(age);
-            let done = match TIERS.get(index + 1) {
-                Some(next) => self.merge_oldest(connection, *tier, *next, cutoff)?,
-                None => delete_oldest(connection, *tier, cutoff)?,
-            };
-            if done == Step::Worked {
+        let now = micros(now);
+        let moves = self.retention.moves();
+        for (index, step) in moves.into_iter().enumerate() {
+            if now < self.due[index] {
+                continue;
+            }
+            let due = self.advance(connection, step, now)?;
+            self.due[index] = due.unwrap_or(now);
+            if due.is_none() {
+                // What came into the next table may be old itself.
+                self.due[index + 1..].fill(i64::MIN);
+                return Ok(Step::Worked);
+            }
+        }
+        for (index, end) in (moves.len()..).zip(self.retention.ends()) {
+            if now < self.due[index] {
+                continue;
+            }
+            let due = delete_oldest(connection, end, now)?;
+            self.due[index] = due.unwrap_or(now);
+            if due.is_none() {
                 return Ok(Step::Worked);
             }
         }
@@ -100,186 +188,151 @@ impl Aging {
     /// Adapts the next step to what the last one took.
     pub(crate) fn took(&mut self, elapsed: Duration) {
         if elapsed > STEP_LIMIT {
-            self.span_seconds = (self.span_seconds / 2).max(FIRST_SPAN_SECONDS);
+            self.n_rows = (self.n_rows / 2).max(MIN_ROWS);
         } else if elapsed < STEP_LIMIT / 4 {
-            self.span_seconds = (self.span_seconds * 2).min(MAX_SPAN_SECONDS);
+            self.n_rows = (self.n_rows * 2).min(MAX_ROWS);
         }
-        self.span_seconds -= self.span_seconds % FIRST_SPAN_SECONDS;
     }
 
-    fn merge_oldest(
+    /// Moves a piece; where there is none yet, tells when to look again.
+    fn advance(
         &self,
         connection: &mut Connection,
-        tier: Tier,
-        next: Tier,
-        cutoff: i64,
-    ) -> duckdb::Result<Step> {
-        let Some(oldest) = oldest(connection, tier)? else {
-            return Ok(Step::Idle);
+        step: Move,
+        now: i64,
+    ) -> duckdb::Result<Option<i64>> {
+        let block = step.block_seconds * US;
+        let Some(oldest) = oldest(connection, step.from, "start")? else {
+            return Ok(Some(now + 10 * US));
         };
-        let width = i64::try_from(next.width_seconds).expect("widths are small") * US;
-        // Whole windows of the next tier only: none of them is made twice.
-        let first = oldest - oldest.rem_euclid(width);
-        let last = cutoff - cutoff.rem_euclid(width);
-        let end = last.min(first.saturating_add(self.span_seconds * US));
-        if end <= first {
-            return Ok(Step::Idle);
+        let first = oldest - oldest.rem_euclid(block);
+        // Blocks are whole: none of their windows is made twice.
+        let due = first.saturating_add(block).saturating_add(age_us(step.age));
+        if due > now {
+            return Ok(Some(due));
         }
+        let Some(piece) = self.piece(connection, step, first, first + block)? else {
+            return Ok(None);
+        };
         let transaction = connection.transaction()?;
-        let merged = merge(&transaction, tier, width, first, end)?;
-        let mut rows = Rows::default();
-        for (key, figures) in &merged {
-            rows.push_row(key, figures);
-        }
-        {
-            let mut appender = transaction.appender(next.table)?;
-            appender.append_record_batch(rows.finish())?;
+        let width = step.width_seconds * US;
+        let of_piece = params![piece.service, piece.first, piece.end];
+        let rows = match step.kind {
+            Kind::Sorted => {
+                let columns = COLUMNS.join(", ");
+                let sql = format!(
+                    "INSERT INTO {} SELECT {columns} FROM {} WHERE {IN_PIECE} \
+                     ORDER BY route, container, method, status, outcome, start",
+                    step.to, step.from
+                );
+                transaction.execute(&sql, of_piece)?;
+                None
+            }
+            Kind::Rollups => Some(merge::rollups(&transaction, step.from, &piece, width)?),
+            Kind::Resources => Some(merge::resources(&transaction, step.from, &piece, width)?),
+        };
+        if let Some(rows) = rows {
+            let mut appender = transaction.appender(step.to)?;
+            appender.append_record_batch(rows)?;
             appender.flush()?;
         }
-        delete(&transaction, tier, end)?;
+        let sql = format!("DELETE FROM {} WHERE {IN_PIECE}", step.from);
+        transaction.execute(&sql, of_piece)?;
         transaction.commit()?;
-        Ok(Step::Worked)
+        Ok(None)
+    }
+
+    /// The next piece of a block: of its first service as much as a step takes.
+    fn piece(
+        &self,
+        connection: &Connection,
+        step: Move,
+        first: i64,
+        end: i64,
+    ) -> duckdb::Result<Option<Piece>> {
+        let sql = format!(
+            "SELECT service, epoch_us(min(start)), count(*) FROM {} \
+             WHERE start >= make_timestamp(?) AND start < make_timestamp(?) \
+             GROUP BY service ORDER BY service LIMIT 1",
+            step.from
+        );
+        let mut statement = connection.prepare_cached(&sql)?;
+        let mut rows = statement.query([first, end])?;
+        let Some(row) = rows.next()? else {
+            return Ok(None);
+        };
+        let (oldest, count): (i64, i64) = (row.get(1)?, row.get(2)?);
+        let width = step.width_seconds * US;
+        let first = oldest - oldest.rem_euclid(width);
+        let whole = end - first;
+        let span = if count > self.n_rows {
+            // Even traffic is a guess; a step that takes too long is followed
+            // by a smaller one.
+            let span = whole / US * self.n_rows / count * US;
+            (span - span.rem_euclid(width)).max(width)
+        } else {
+            whole
+        };
+        Ok(Some(Piece {
+            service: row.get(0)?,
+            first,
+            end: first + span.min(whole),
+        }))
     }
 }
 
-fn oldest(connection: &Connection, tier: Tier) -> duckdb::Result<Option<i64>> {
-    let sql = format!("SELECT epoch_us(min(start)) FROM {}", tier.table);
+fn age_us(age: Duration) -> i64 {
+    i64::try_from(age.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn oldest(connection: &Connection, table: &str, time: &str) -> duckdb::Result<Option<i64>> {
+    let sql = format!("SELECT epoch_us(min({time})) FROM {table}");
     connection.query_row(&sql, [], |row| row.get(0))
 }
 
-fn delete(connection: &Connection, tier: Tier, before: i64) -> duckdb::Result<usize> {
-    let sql = format!("DELETE FROM {} WHERE start < make_timestamp(?)", tier.table);
+/// Deletes an hour that is too old; where there is none, tells when to look
+/// again.
+fn delete_oldest(connection: &Connection, end: End, now: i64) -> duckdb::Result<Option<i64>> {
+    let Some(oldest) = oldest(connection, end.table, end.time)? else {
+        return Ok(Some(now + DELETED_SECONDS * US));
+    };
+    let hour = DELETED_SECONDS * US;
+    let until = oldest - oldest.rem_euclid(hour) + hour;
+    let due = until.saturating_add(age_us(end.age));
+    if due > now {
+        return Ok(Some(due));
+    }
+    delete(connection, end.table, end.time, until)?;
+    Ok(None)
+}
+
+fn delete(connection: &Connection, table: &str, time: &str, before: i64) -> duckdb::Result<usize> {
+    let sql = format!("DELETE FROM {table} WHERE {time} < make_timestamp(?)");
     connection.execute(&sql, [before])
-}
-
-fn delete_oldest(connection: &mut Connection, tier: Tier, cutoff: i64) -> duckdb::Result<Step> {
-    match oldest(connection, tier)? {
-        Some(oldest) if oldest < cutoff => {
-            // An hour at a time bounds the step after a long pause.
-            let end = cutoff.min(oldest.saturating_add(MAX_SPAN_SECONDS * US));
-            delete(connection, tier, end)?;
-            Ok(Step::Worked)
-        }
-        _ => Ok(Step::Idle),
-    }
-}
-
-/// Merges what a tier has from `first` to before `end` into windows of
-/// `width`, in the order in which it is read again: by service and route.
-fn merge(
-    connection: &Connection,
-    tier: Tier,
-    width: i64,
-    first: i64,
-    end: i64,
-) -> duckdb::Result<BTreeMap<RowKey, Figures>> {
-    let sql = format!(
-        "SELECT epoch_us(start), {} FROM {} \
-         WHERE start >= make_timestamp(?) AND start < make_timestamp(?)",
-        COLUMNS[1..].join(", "),
-        tier.table
-    );
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query([first, end])?;
-    let mut merged = BTreeMap::new();
-    let mut names = Names::default();
-    while let Some(row) = rows.next()? {
-        let start: i64 = row.get(0)?;
-        let mut text = |column: usize| -> duckdb::Result<Arc<str>> {
-            Ok(names.share(&row.get::<_, String>(column)?))
-        };
-        let key = RowKey {
-            service: text(1)?,
-            container: text(2)?,
-            route: text(3)?,
-            method: match row.get::<_, Option<String>>(4)? {
-                Some(_) => Some(text(4)?),
-                None => None,
-            },
-            status: row.get(5)?,
-            outcome: text(6)?,
-            start_us: start - start.rem_euclid(width),
-        };
-        let figures = Figures {
-            n_requests: row.get(7)?,
-            n_errors: row.get(8)?,
-            n_incomplete: row.get(9)?,
-            duration_sum_ns: row.get(10)?,
-            duration_max_ns: row.get(11)?,
-            request_body_bytes: row.get(12)?,
-            response_body_bytes: row.get(13)?,
-            duration: histogram(row, 14)?.unwrap_or_default(),
-            time_to_first_byte: histogram(row, 15)?.unwrap_or_default(),
-            detail: detail(row)?,
-        };
-        merged
-            .entry(key)
-            .or_insert_with(Figures::default)
-            .merge(&figures);
-    }
-    Ok(merged)
-}
-
-fn histogram(row: &Row<'_>, column: usize) -> duckdb::Result<Option<DurationHistogram>> {
-    let Some(bytes) = row.get::<_, Option<Vec<u8>>>(column)? else {
-        return Ok(None);
-    };
-    let decoded = DurationHistogram::decode(&bytes).map_err(|error| {
-        let kind = duckdb::types::Type::Blob;
-        duckdb::Error::FromSqlConversionFailure(column, kind, Box::new(error))
-    })?;
-    Ok(Some(decoded))
-}
-
-/// What is kept beside durations; `None` in a row that has nothing of it.
-fn detail(row: &Row<'_>) -> duckdb::Result<Option<Box<Detail>>> {
-    let mut detail = Detail::default();
-    for (column, measure) in (16..).zip(Measure::ALL) {
-        if let Some(times) = histogram(row, column)? {
-            detail.measures[measure] = times;
-        }
-    }
-    let count = |column: usize| row.get::<_, Option<u64>>(column);
-    detail.streams.n_chunks = count(24)?.unwrap_or_default();
-    detail.streams.n_stalls = count(25)?.unwrap_or_default();
-    detail.tokens = TokenSums {
-        input: count(26)?,
-        output: count(27)?,
-    };
-    Ok((detail != Detail::default()).then(|| Box::new(detail)))
-}
-
-/// Spells each name once.
-#[derive(Default)]
-struct Names(std::collections::HashSet<Arc<str>>);
-
-impl Names {
-    fn share(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.0.get(name) {
-            return Arc::clone(known);
-        }
-        let name: Arc<str> = name.into();
-        self.0.insert(Arc::clone(&name));
-        name
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use modeltap_core::measure::Measure;
     use modeltap_core::record::{Method, Outcome};
-    use modeltap_core::rollup::{Rollup, SeriesKey};
+    use modeltap_core::resource::ResourceFigures;
+    use modeltap_core::rollup::{Figures, Rollup, SeriesKey};
 
     use super::*;
+    use crate::merge::merged_rollups;
+    use crate::records::{ResourceRow, resources};
+    use crate::rows::Rows;
     use crate::schema::migrate;
 
-    const EPOCH: u64 = 1_700_000_040;
+    /// A multiple of the longest block.
+    const EPOCH: u64 = 1_700_006_400;
     const HOUR: u64 = 3_600;
 
     fn retention() -> Retention {
         Retention {
             seconds: Duration::from_secs(HOUR),
             ten_seconds: Duration::from_secs(2 * HOUR),
-            minutes: Duration::from_secs(4 * HOUR),
+            minutes: Duration::from_secs(12 * HOUR),
         }
     }
 
@@ -356,13 +409,14 @@ mod tests {
 
     fn all_of(connection: &Connection) -> Figures {
         let mut all = Figures::default();
+        let piece = Piece {
+            service: "api".into(),
+            first: 0,
+            end: i64::MAX / 4,
+        };
         for tier in TIERS {
-            for figures in merge(connection, tier, 1, 0, i64::MAX / 4)
-                .unwrap()
-                .values()
-            {
-                all.merge(figures);
-            }
+            let merged = merged_rollups(connection, tier.table, &piece, 1).unwrap();
+            merged.values().for_each(|figures| all.merge(figures));
         }
         all
     }
@@ -372,12 +426,76 @@ mod tests {
         let (mut connection, all) = filled(3 * HOUR);
         assert_eq!(age(&mut connection, 0), 0, "nothing is old");
         assert!(age(&mut connection, 3 * HOUR) > 0);
-        assert_eq!(count(&connection, "rollups_new"), NEW.as_secs() * 3);
-        assert_eq!(count(&connection, "rollups_1s"), (HOUR - NEW.as_secs()) * 3);
-        assert_eq!(count(&connection, "rollups_10s"), HOUR / 10 * 3);
-        assert_eq!(count(&connection, "rollups_60s"), HOUR / 60 * 3);
+        assert_eq!(count(&connection, "rollups_new"), 0);
+        assert_eq!(count(&connection, "rollups_1s"), HOUR * 3);
+        assert_eq!(count(&connection, "rollups_10s"), 2 * HOUR / 10 * 3);
         assert_eq!(all_of(&connection), all);
         assert_eq!(age(&mut connection, 3 * HOUR), 0, "it is done");
+        assert!(age(&mut connection, 8 * HOUR) > 0);
+        assert_eq!(count(&connection, "rollups_10s"), 0);
+        assert_eq!(count(&connection, "rollups_60s"), 3 * HOUR / 60 * 3);
+        assert_eq!(all_of(&connection), all);
+    }
+
+    #[test]
+    fn what_moved_on_lies_in_the_order_of_reading() {
+        let (mut connection, _) = filled(2 * HOUR);
+        age(&mut connection, 2 * HOUR);
+        for (table, block) in [("rollups_1s", 600), ("rollups_10s", 3_600)] {
+            let sql = format!(
+                "SELECT count(*), count(*) FILTER (WHERE place < before) FROM (\
+                 SELECT place, lag(place) OVER (ORDER BY row) AS before FROM (\
+                 SELECT rowid AS row, (epoch(start)::BIGINT // {block}, service, route, status, \
+                 start) AS place FROM {table}))"
+            );
+            let found: (u64, u64) = connection
+                .query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+                .unwrap();
+            assert!(found.0 > 0 && found.1 == 0, "{table}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn resources_merge_with_the_levels_of_the_latest() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection).unwrap();
+        let seconds: Vec<ResourceFigures> = (0..HOUR)
+            .map(|second| ResourceFigures {
+                n_seconds: 1,
+                cpu_ns: second,
+                memory_max_bytes: second % 10,
+                memory_limit_bytes: (second % 10 == 9).then_some(second),
+                ..ResourceFigures::default()
+            })
+            .collect();
+        let rows: Vec<ResourceRow<'_>> = (0..)
+            .zip(&seconds)
+            .map(|(second, figures)| ResourceRow {
+                start_us: (EPOCH as i64 + second) * US,
+                service: "api",
+                container: "api-1",
+                figures,
+            })
+            .collect();
+        let mut appender = connection.appender("resources_1s").unwrap();
+        appender.append_record_batch(resources(&rows)).unwrap();
+        drop(appender);
+        age(&mut connection, 2 * HOUR);
+        let sql = "SELECT count(*), sum(n_seconds)::UBIGINT, sum(cpu_ns)::UBIGINT, \
+                   min(memory_max_bytes), min(memory_limit_bytes) FROM resources_10s";
+        let found: (u64, u64, u64, u64, u64) = connection
+            .query_row(sql, [], |row| {
+                Ok((
+                    row.get(0)?,
+                    row.get(1)?,
+                    row.get(2)?,
+                    row.get(3)?,
+                    row.get(4)?,
+                ))
+            })
+            .unwrap();
+        let sum = HOUR * (HOUR - 1) / 2;
+        assert_eq!(found, (HOUR / 10, HOUR, sum, 9, 9));
     }
 
     #[test]

@@ -24,8 +24,10 @@ use crate::tiers::{Aging, Retention, Step};
 const RETRY: Duration = Duration::from_secs(1);
 /// Time between looks for what has aged, while there is nothing to do.
 const AGING: Duration = Duration::from_secs(10);
-/// Rest between two steps of aging, so that a backlog takes a part of a core.
-const AGING_REST: Duration = Duration::from_millis(200);
+/// Rest between two steps of aging, in lengths of the step, so that a backlog
+/// takes a twentieth of a core; and at least.
+const AGING_REST: u32 = 20;
+const MIN_AGING_REST: Duration = Duration::from_millis(20);
 /// Failures in a row after which a damaged file makes way for a new one.
 const MAX_DAMAGED: u32 = 3;
 /// Longest a stop waits for what is queued.
@@ -330,11 +332,11 @@ impl Worker {
         match self.aging.step(connection, wall_clock()) {
             Ok(step) => {
                 self.n_damaged = 0;
-                self.aging.took(began.elapsed());
-                let rest = if step == Step::Worked {
-                    AGING_REST
-                } else {
-                    AGING
+                let elapsed = began.elapsed();
+                self.aging.took(elapsed);
+                let rest = match step {
+                    Step::Worked => (elapsed * AGING_REST).max(MIN_AGING_REST),
+                    Step::Idle => AGING,
                 };
                 self.aging_at = Instant::now() + rest;
             }
