@@ -1,6 +1,7 @@
 //! The only translation between the daemon's types and the wire's.
 
 pub(crate) mod alert;
+pub mod history;
 mod resource;
 
 use std::time::Duration;
@@ -390,7 +391,7 @@ fn sessions(sessions: &SessionSnapshot) -> wire::Sessions {
     }
 }
 
-fn metric(metric: Metric) -> &'static str {
+pub fn metric(metric: Metric) -> &'static str {
     match metric {
         Metric::Requests => "requests",
         Metric::Errors => "errors",
@@ -401,6 +402,7 @@ fn metric(metric: Metric) -> &'static str {
         Metric::Stalls => "stalls",
         Metric::InputTokens => "input_tokens",
         Metric::OutputTokens => "output_tokens",
+        Metric::Resource(metric) => metric.as_str(),
     }
 }
 
@@ -507,7 +509,7 @@ fn method(method: Option<Method>) -> Option<String> {
     method.map(|method| method.as_str().to_owned())
 }
 
-fn seconds(duration: Option<Duration>) -> Option<f64> {
+pub(crate) fn seconds(duration: Option<Duration>) -> Option<f64> {
     duration.map(|duration| duration.as_secs_f64())
 }
 

@@ -92,7 +92,8 @@ impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
         match error {
             QueryError::Invalid(detail) => Self::BadRequest(detail),
-            QueryError::Unavailable | QueryError::TooSlow(_) => {
+            QueryError::Busy => Self::TooBusy(error.to_string()),
+            QueryError::Unavailable | QueryError::TooSlow(_) | QueryError::TooLarge => {
                 Self::Unavailable(error.to_string())
             }
             QueryError::Database(source) => Self::Store(source.to_string()),

@@ -15,12 +15,14 @@ mod cache;
 mod connections;
 mod convert;
 mod error;
+mod export;
 mod extract;
 mod feed;
 #[cfg(test)]
 mod fixture;
 mod format;
 mod guard;
+mod history;
 mod limits;
 mod openapi;
 mod query;

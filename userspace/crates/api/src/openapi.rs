@@ -17,7 +17,7 @@ use utoipa_swagger_ui::Config;
 
 use crate::error::ApiError;
 use crate::query::values_of;
-use crate::{alerts, requests, rest, ws};
+use crate::{alerts, export, history, requests, rest, ws};
 
 /// Where the description is.
 const PATH: &str = "/api/v1/openapi.json";
@@ -42,7 +42,12 @@ offer it as the protocol `modeltap.token.` followed by the token in base64url, b
         rest::services,
         rest::service,
         rest::routes,
-        rest::query,
+        history::query,
+        history::heatmap,
+        history::exemplars,
+        history::events,
+        history::sql,
+        export::export,
         requests::requests,
         alerts::alerts,
         alerts::rules,
@@ -93,6 +98,11 @@ fn document() -> Value {
         "basic": { "type": "http", "scheme": "basic", "description": "The token as the password of any user." },
     });
     document["security"] = json!([{}, { "bearer": [] }, { "basic": [] }]);
+    // Untagged variants overlap: a whole number is any number too.
+    document["components"]["schemas"]["SqlValue"] = json!({
+        "description": "A value of an answer.",
+        "type": ["null", "boolean", "number", "string"],
+    });
     if let Some(paths) = document["paths"].as_object_mut() {
         for (path, item) in paths {
             for (method, operation) in item.as_object_mut().into_iter().flatten() {

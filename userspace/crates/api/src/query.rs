@@ -10,7 +10,7 @@ use modeltap_core::measure::Measure;
 use modeltap_core::record::{Method, Outcome};
 use modeltap_core::time::UnixNs;
 use modeltap_metrics::FinishedRequest;
-use modeltap_store::{GroupBy, MAX_STEPS, Metric, Query, Stat};
+use modeltap_store::{GroupBy, MAX_STEPS, Metric, Query, ResourceMetric, Stat};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -22,7 +22,7 @@ const MAX_REQUESTS: usize = 2_000;
 /// Requests that `/requests` gives if nothing is said.
 const DEFAULT_REQUESTS: usize = 100;
 /// Range of `/query` if no `from` is given.
-const DEFAULT_RANGE_MS: u64 = 60 * 60 * 1_000;
+pub(crate) const DEFAULT_RANGE_MS: u64 = 60 * 60 * 1_000;
 /// Steps of `/query` if no `step` is given: as many as a chart shows.
 const DEFAULT_STEPS: u64 = 240;
 /// The beginning of 2200: what is counted in smaller units still fits.
@@ -40,16 +40,16 @@ const CLASSES: &[&str] = &["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// What a parameter of a path may be, where that is a list.
 pub fn values_of(path: &str, parameter: &str) -> Option<Vec<&'static str>> {
-    if !matches!(path, "/api/v1/query" | "/api/v1/requests") {
-        return None;
+    match path {
+        "/api/v1/query" | "/api/v1/requests" => {}
+        _ => return crate::history::values_of(path, parameter),
     }
     match parameter {
-        "metric" => Some(
-            METRICS
-                .split([',', ' '])
-                .filter(|name| name.len() > 2)
-                .collect(),
-        ),
+        "metric" => {
+            let of_requests = METRICS.split([',', ' ']).filter(|name| name.len() > 2);
+            let of_resources = ResourceMetric::ALL.map(ResourceMetric::as_str);
+            Some(of_requests.chain(of_resources).collect())
+        }
         "stat" => Some(STATS.to_vec()),
         "by" => Some(BY.to_vec()),
         "status_class" => Some(CLASSES.to_vec()),
@@ -238,37 +238,40 @@ impl RequestFilter {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct QueryParameters {
-    /// What is told: a count, or a time of each request.
+    /// What is told: a count, a time of each request, or what containers used.
     #[param(default = "requests", example = "duration")]
-    metric: Option<String>,
+    pub metric: Option<String>,
     /// Counts have `rate` (a second) and `count`; times have percentiles,
-    /// `max` and `avg`. `rate` or `p95` if it is left out.
+    /// `max` and `avg`; resources two of `rate`, `count`, `avg` and `max`.
     #[param(example = "p95")]
-    stat: Option<String>,
+    pub stat: Option<String>,
     /// Beginning of the range: Unix milliseconds or RFC 3339; an hour before
     /// `to` if it is left out.
     #[param(pattern = "^([0-9]{1,13}|[0-9]{4}-[0-9]{2}-[0-9]{2}T.*)$")]
-    from: Option<String>,
+    pub from: Option<String>,
     /// End of the range, likewise; now if it is left out.
     #[param(pattern = "^([0-9]{1,13}|[0-9]{4}-[0-9]{2}-[0-9]{2}T.*)$")]
-    to: Option<String>,
+    pub to: Option<String>,
     /// Length of a step: seconds, or a number with `ms`, `s`, `m`, `h` or `d`;
     /// at least a second. A 240th of the range if it is left out.
     #[param(pattern = "^[0-9]{1,9}(\\.[0-9]{1,9})?(ms|s|m|h|d)?$", example = "1m")]
-    step: Option<String>,
+    pub step: Option<String>,
     /// Only of this service.
-    service: Option<String>,
+    pub service: Option<String>,
     /// Only of the container with this name.
-    container: Option<String>,
+    pub container: Option<String>,
     /// Only of this route template.
-    route: Option<String>,
+    pub route: Option<String>,
     /// Only with this method.
-    method: Option<String>,
+    pub method: Option<String>,
     /// Only with a status of this class.
-    status_class: Option<String>,
+    pub status_class: Option<String>,
     /// One series for each value of this.
     #[param(example = "route")]
-    by: Option<String>,
+    pub by: Option<String>,
+    /// The answer's form; comes before the header `Accept`.
+    #[param(default = "json", example = "json")]
+    pub format: Option<String>,
 }
 
 impl QueryParameters {
@@ -288,15 +291,15 @@ impl QueryParameters {
             Some("stalls") => Metric::Stalls,
             Some("input_tokens") => Metric::InputTokens,
             Some("output_tokens") => Metric::OutputTokens,
-            Some(other) => match Measure::parse(other) {
-                Some(measure) => Metric::Measure(measure),
-                None => return Err(bad("metric", other, METRICS)),
+            Some(other) => match (Measure::parse(other), ResourceMetric::parse(other)) {
+                (Some(measure), _) => Metric::Measure(measure),
+                (None, Some(metric)) => Metric::Resource(metric),
+                (None, None) => return Err(unknown_metric(other)),
             },
         };
         let is_count = metric.is_count();
         let stat = match self.stat.as_deref() {
-            None if is_count => Stat::Rate,
-            None => Stat::Quantile(0.95),
+            None => metric.default_stat(),
             Some("rate") => Stat::Rate,
             Some("count") => Stat::Count,
             Some("p50") => Stat::Quantile(0.5),
@@ -314,6 +317,12 @@ impl QueryParameters {
                 ));
             }
         };
+        if let Metric::Resource(metric) = metric
+            && !metric.has(stat)
+        {
+            let given = self.stat.unwrap_or_default();
+            return Err(bad("stat", &given, metric.stats()));
+        }
         if is_count && !matches!(stat, Stat::Rate | Stat::Count) {
             let given = self.stat.unwrap_or_default();
             return Err(bad(
@@ -322,7 +331,7 @@ impl QueryParameters {
                 "rate or count, which what is counted has",
             ));
         }
-        if !is_count && matches!(stat, Stat::Rate | Stat::Count) {
+        if metric.is_time() && matches!(stat, Stat::Rate | Stat::Count) {
             let given = self.stat.unwrap_or_default();
             return Err(bad(
                 "stat",
@@ -368,6 +377,11 @@ impl QueryParameters {
             by: self.by.as_deref().map(by).transpose()?,
         })
     }
+}
+
+fn unknown_metric(given: &str) -> ApiError {
+    let of_resources = ResourceMetric::ALL.map(ResourceMetric::as_str).join(", ");
+    bad("metric", given, &format!("{METRICS}; or {of_resources}"))
 }
 
 fn by(text: &str) -> Result<GroupBy, ApiError> {
@@ -497,7 +511,7 @@ pub(crate) fn from_millis(millis: u64) -> UnixNs {
     UnixNs(millis.saturating_mul(1_000_000))
 }
 
-fn bad(name: &str, given: &str, right: &str) -> ApiError {
+pub(crate) fn bad(name: &str, given: &str, right: &str) -> ApiError {
     let given: String = given.chars().take(80).collect();
     ApiError::BadRequest(format!("{name} must be {right}: {given:?}"))
 }

@@ -10,11 +10,9 @@ use modeltap_api_types as wire;
 use modeltap_metrics::FinishedRequest;
 use tokio::sync::oneshot;
 
-use crate::cache;
 use crate::convert::{self, Totals};
 use crate::error::ApiError;
 use crate::extract::{Name, NoParameters, Parameters};
-use crate::query::QueryParameters;
 use crate::state::{Ask, Sources};
 use crate::traffic::Traffic;
 
@@ -144,43 +142,6 @@ pub async fn routes(
     let live = sources.live.borrow().clone();
     let service = live.service(&name).ok_or_else(|| unknown_service(&name))?;
     Ok(Json(convert::routes(&live, service)))
-}
-
-/// Time series of history.
-#[utoipa::path(
-    get,
-    path = "/api/v1/query",
-    tag = "history",
-    params(QueryParameters),
-    responses(
-        (status = 200, description = "A value a step; a range that is over may be kept.", body = wire::QueryResult),
-        (status = 500, description = "The history could not be read."),
-    )
-)]
-pub async fn query(
-    State(sources): State<Sources>,
-    Parameters(parameters): Parameters<QueryParameters>,
-) -> Result<Response, ApiError> {
-    let now = jiff::Timestamp::now();
-    let now = u64::try_from(now.as_millisecond()).unwrap_or(0);
-    // A range that moves with the time is never over.
-    let is_closed = parameters.has_range();
-    let query = parameters.parse(now)?;
-    let history = sources
-        .history
-        .clone()
-        .ok_or_else(|| ApiError::Unavailable("there is no history in a replay".to_owned()))?;
-    // DuckDB blocks; the threads of the runtime must not.
-    let asked = query.clone();
-    let result = tokio::task::spawn_blocking(move || history.query(&asked))
-        .await
-        .map_err(|error| ApiError::Store(error.to_string()))??;
-    let to = query.to.millis();
-    let mut response = Json(convert::query_result(&query, result)).into_response();
-    if is_closed {
-        cache::settle(&mut response, to, now);
-    }
-    Ok(response)
 }
 
 /// The requests that finished last, newest first.

@@ -19,7 +19,7 @@ use crate::feed::{Feed, Pace};
 use crate::guard::{self, Access};
 use crate::state::Sources;
 use crate::traffic::Traffic;
-use crate::{alerts, cache, limits, openapi, requests, rest, ui, ws};
+use crate::{alerts, cache, export, history, limits, openapi, requests, rest, ui, ws};
 
 /// Why the API cannot be served.
 #[derive(Debug, Error)]
@@ -135,7 +135,12 @@ pub fn router(shared: Shared, access: Access) -> Router {
         .route("/services", get(rest::services))
         .route("/services/{service}", get(rest::service))
         .route("/services/{service}/routes", get(rest::routes))
-        .route("/query", get(rest::query))
+        .route("/query", get(history::query))
+        .route("/heatmap", get(history::heatmap))
+        .route("/exemplars", get(history::exemplars))
+        .route("/events", get(history::events))
+        .route("/sql", post(history::sql))
+        .route("/export", get(export::export))
         .route("/requests", get(requests::requests))
         .route("/alerts", get(alerts::alerts))
         .route("/alert-rules", get(alerts::rules).post(alerts::add_rule))

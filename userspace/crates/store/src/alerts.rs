@@ -307,8 +307,7 @@ impl Reader {
         values: &[Value],
         read: impl Fn(&Row<'_>) -> duckdb::Result<Option<T>>,
     ) -> Result<Vec<T>, QueryError> {
-        let place = self.shared.reader();
-        let connection = place.as_ref().ok_or(QueryError::Unavailable)?;
+        let connection = self.shared.readers.take()?;
         let mut statement = connection.prepare(sql)?;
         let found = statement.query_map(params_from_iter(values), |row| read(row))?;
         let mut all = Vec::new();

@@ -16,23 +16,35 @@
 #![forbid(unsafe_code)]
 
 mod alerts;
+mod dense;
+mod export;
+mod heatmap;
+mod kept;
 mod merge;
 mod open;
 mod pending;
+mod pool;
 mod probe;
 mod query;
 mod reader;
 mod records;
+mod resources;
 mod rows;
+mod sandbox;
+mod scan;
 mod schema;
 mod shared;
 mod tiers;
+mod watch;
 mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use alerts::{AlertQuery, Edit, EditError, Edited, MAX_ALERTS};
+pub use export::{Export, ExportFormat, ExportQuery, ExportTable};
+pub use heatmap::Heatmap;
+pub use kept::{EventQuery, ExemplarQuery, MAX_KEPT};
 pub use open::OpenError;
 pub use probe::{ProbeCommand, probe_open};
 pub use query::{
@@ -40,6 +52,8 @@ pub use query::{
     ServiceOverview, Stat, Unit,
 };
 pub use reader::Reader;
+pub use resources::ResourceMetric;
+pub use sandbox::{MAX_SQL_BYTES, MAX_SQL_ROWS, SqlAnswer, SqlValue};
 pub use schema::SCHEMA_VERSION;
 pub use shared::{Counts, Stats};
 pub use tiers::Retention;
@@ -107,6 +121,7 @@ impl Store {
             reason,
         };
         let shared = Arc::new(Shared::new(path.clone()));
+        export::remove_leftovers(&shared.directory());
         let connection = match open::open(&path, memory_limit_bytes, threads, probe.as_ref()) {
             Ok(opened) => {
                 shared.notice(opened.notice);

@@ -153,6 +153,17 @@ pub(crate) fn log_of(path: &Path) -> PathBuf {
     log.into()
 }
 
+/// The directory of a database, as an absolute path where there is one.
+pub(crate) fn directory_of(path: &Path) -> PathBuf {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    directory
+        .canonicalize()
+        .unwrap_or_else(|_| directory.into())
+}
+
 fn connect_and_migrate(
     path: &Path,
     memory_limit_bytes: u64,

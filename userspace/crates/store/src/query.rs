@@ -8,6 +8,8 @@ use modeltap_core::record::Method;
 use modeltap_core::time::UnixNs;
 use thiserror::Error;
 
+use crate::resources::ResourceMetric;
+
 /// Steps a query may have.
 pub const MAX_STEPS: u64 = 2_000;
 /// Series a query gives: those with most requests.
@@ -34,6 +36,8 @@ pub enum Metric {
     InputTokens,
     /// Tokens generated, of requests that told them.
     OutputTokens,
+    /// What containers used.
+    Resource(ResourceMetric),
 }
 
 impl Metric {
@@ -47,7 +51,26 @@ impl Metric {
             | Self::Stalls
             | Self::InputTokens
             | Self::OutputTokens => true,
-            Self::Duration | Self::TimeToFirstByte | Self::Measure(_) => false,
+            Self::Duration | Self::TimeToFirstByte | Self::Measure(_) | Self::Resource(_) => false,
+        }
+    }
+
+    /// Whether it is a time of requests, which has a histogram.
+    #[must_use]
+    pub fn is_time(self) -> bool {
+        matches!(
+            self,
+            Self::Duration | Self::TimeToFirstByte | Self::Measure(_)
+        )
+    }
+
+    /// The stat that is meant where none is named.
+    #[must_use]
+    pub fn default_stat(self) -> Stat {
+        match self {
+            Self::Resource(metric) => metric.default_stat(),
+            _ if self.is_count() => Stat::Rate,
+            _ => Stat::Quantile(0.95),
         }
     }
 
@@ -63,6 +86,7 @@ impl Metric {
             Self::Stalls => "n_stalls",
             Self::InputTokens => "input_tokens",
             Self::OutputTokens => "output_tokens",
+            Self::Resource(metric) => metric.as_str(),
         }
     }
 }
@@ -132,8 +156,12 @@ pub enum Unit {
     Seconds,
     /// Occurrences a second.
     PerSecond,
-    /// A count.
+    /// A count, or a share.
     One,
+    /// Bytes.
+    Bytes,
+    /// Bytes a second.
+    BytesPerSecond,
 }
 
 impl Unit {
@@ -144,6 +172,8 @@ impl Unit {
             Self::Seconds => "s",
             Self::PerSecond => "1/s",
             Self::One => "1",
+            Self::Bytes => "By",
+            Self::BytesPerSecond => "By/s",
         }
     }
 }
@@ -179,6 +209,33 @@ pub struct QuerySeries {
     pub values: Vec<Option<f64>>,
 }
 
+impl QueryResult {
+    /// An answer about no requests.
+    pub(crate) fn of(query: &Query, range: Range, series: Vec<QuerySeries>) -> Self {
+        Self {
+            unit: query.unit(),
+            from: UnixNs(range.first * 1_000_000_000),
+            step: Duration::from_secs(range.step),
+            n_steps: range.n_steps_usize(),
+            series,
+            n_series_left_out: 0,
+            n_requests: 0,
+            n_incomplete: 0,
+        }
+    }
+}
+
+impl QuerySeries {
+    /// Series with nothing in them.
+    pub(crate) fn empty(names: &[String], range: Range) -> Vec<Self> {
+        let empty = |name: &String| Self {
+            name: name.clone(),
+            values: vec![None; range.n_steps_usize()],
+        };
+        names.iter().map(empty).collect()
+    }
+}
+
 /// One service over a range.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServiceOverview {
@@ -211,6 +268,12 @@ pub enum QueryError {
     /// The database is closed after a failure; it is opened again.
     #[error("history is not available at the moment")]
     Unavailable,
+    /// Too many other questions wait.
+    #[error("too many queries wait already (ask again in a second)")]
+    Busy,
+    /// It took too much memory.
+    #[error("the query takes more memory than it may (ask for less)")]
+    TooLarge,
     /// It took too long.
     #[error("the query took longer than {0:?} (ask for a shorter range or fewer series)")]
     TooSlow(Duration),
@@ -238,6 +301,10 @@ impl Range {
         (self.end - self.first) / self.step
     }
 
+    pub(crate) fn n_steps_usize(self) -> usize {
+        usize::try_from(self.n_steps()).expect("steps are bounded")
+    }
+
     /// The range in whole steps of at least `width` seconds, a multiple of it.
     pub(crate) fn widened(self, width: u64) -> Self {
         let step = self.step.max(width).next_multiple_of(width);
@@ -252,6 +319,10 @@ impl Range {
 impl Query {
     /// The range in whole steps.
     pub(crate) fn range(&self) -> Result<Range, QueryError> {
+        if let Metric::Resource(metric) = self.metric {
+            metric.check(self)?;
+            return self.steps();
+        }
         let invalid = |text: String| Err(QueryError::Invalid(text));
         let is_count = matches!(self.stat, Stat::Rate | Stat::Count);
         match (self.metric.is_count(), is_count) {
@@ -268,6 +339,11 @@ impl Query {
         {
             return invalid(format!("a quantile lies between 0 and 1, not {q:?}"));
         }
+        self.steps()
+    }
+
+    fn steps(&self) -> Result<Range, QueryError> {
+        let invalid = |text: String| Err(QueryError::Invalid(text));
         let step = self.step.as_secs();
         if step == 0 || self.step.subsec_nanos() != 0 {
             return invalid(format!(
@@ -294,6 +370,7 @@ impl Query {
 
     pub(crate) fn unit(&self) -> Unit {
         match (self.metric, self.stat) {
+            (Metric::Resource(metric), stat) => metric.unit(stat),
             (_, Stat::Rate) => Unit::PerSecond,
             (_, Stat::Count) => Unit::One,
             _ => Unit::Seconds,

@@ -5,6 +5,8 @@ use std::path::Path;
 use duckdb::{AccessMode, Config, Connection};
 use thiserror::Error;
 
+use crate::open::directory_of;
+
 /// A table of rollups of one width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tier {
@@ -160,6 +162,9 @@ pub(crate) const EVENT_COLUMNS: [&str; 5] = ["happened", "kind", "service", "con
 /// because a log that does not fit cannot be read again at the next start.
 const CHECKPOINT_THRESHOLD: &str = "8MiB";
 
+/// Most that a query may put on the disk while it runs.
+const MAX_TEMPORARY: &str = "256MiB";
+
 /// Each brings the schema from its index to the next version.
 const MIGRATIONS: [&str; 4] = [
     include_str!("schema_1.sql"),
@@ -197,8 +202,19 @@ pub(crate) fn connect(
         .threads(i64::from(threads.max(1)))?
         .enable_autoload_extension(false)?
         .with("allow_community_extensions", "false")?
-        .with("checkpoint_threshold", CHECKPOINT_THRESHOLD)?;
-    Connection::open_with_flags(path, config)
+        .with("checkpoint_threshold", CHECKPOINT_THRESHOLD)?
+        .with("max_temp_directory_size", MAX_TEMPORARY)?;
+    let connection = Connection::open_with_flags(path, config)?;
+    if let Some(directory) = directory_of(path).to_str() {
+        // Whatever SQL it is given, it reaches no other file and no network.
+        // What it may reach has to be said before the rest is forbidden.
+        connection.execute_batch(&format!(
+            "SET allowed_directories = ['{}']; SET enable_external_access = false; \
+             SET lock_configuration = true",
+            directory.replace('\'', "''")
+        ))?;
+    }
+    Ok(connection)
 }
 
 /// The version of the schema in a database; zero where there is nothing yet.

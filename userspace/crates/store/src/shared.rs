@@ -7,11 +7,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use duckdb::Connection;
 use modeltap_core::history::Batch;
 
-use crate::open::log_of;
+use crate::open::{directory_of, log_of};
+use crate::pool::Pool;
 use crate::probe::one_line;
 
-/// Connections for readers: as many queries run at once.
-const N_READERS: usize = 2;
+/// Queries that run at once: one that is slow leaves others for the page.
+const N_READERS: usize = 4;
+/// Queries that may wait: as many as a few open pages ask at once.
+const MAX_WAITING: usize = 32;
 
 /// Rows by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,8 +107,10 @@ pub(crate) struct Shared {
     error: Mutex<Option<String>>,
     counts: Mutex<Moved>,
     write_failures: AtomicU64,
-    /// A place is empty while the database is closed.
-    readers: [Mutex<Option<Connection>>; N_READERS],
+    pub(crate) readers: Pool,
+    /// For SQL of the user's and for exports: one of each at a time.
+    pub(crate) sandbox: Pool,
+    pub(crate) exports: Pool,
 }
 
 impl Shared {
@@ -116,7 +121,9 @@ impl Shared {
             error: Mutex::default(),
             counts: Mutex::default(),
             write_failures: AtomicU64::new(0),
-            readers: Default::default(),
+            readers: Pool::new(N_READERS, MAX_WAITING),
+            sandbox: Pool::new(1, 2),
+            exports: Pool::new(1, 1),
         }
     }
 
@@ -132,6 +139,11 @@ impl Shared {
             dropped: counts.dropped,
             write_failures: self.write_failures.load(Ordering::Relaxed),
         }
+    }
+
+    /// Where the database is, and files beside it.
+    pub(crate) fn directory(&self) -> PathBuf {
+        directory_of(&self.path)
     }
 
     /// Counts what was given up.
@@ -164,8 +176,8 @@ impl Shared {
 
     /// Gives the readers connections of their own.
     pub(crate) fn open_readers(&self, connection: &Connection) -> duckdb::Result<()> {
-        for reader in &self.readers {
-            *lock(reader) = Some(connection.try_clone()?);
+        for pool in [&self.readers, &self.sandbox, &self.exports] {
+            pool.open(connection)?;
         }
         Ok(())
     }
@@ -173,18 +185,9 @@ impl Shared {
     /// Takes the readers' connections away, after the queries that run now:
     /// DuckDB lets go of its file only with the last connection.
     pub(crate) fn close_readers(&self) {
-        for reader in &self.readers {
-            lock(reader).take();
+        for pool in [&self.readers, &self.sandbox, &self.exports] {
+            pool.close();
         }
-    }
-
-    /// A reader's place: a free one, or the first that becomes free.
-    pub(crate) fn reader(&self) -> MutexGuard<'_, Option<Connection>> {
-        let free = self
-            .readers
-            .iter()
-            .find_map(|reader| reader.try_lock().ok());
-        free.unwrap_or_else(|| lock(&self.readers[0]))
     }
 }
 

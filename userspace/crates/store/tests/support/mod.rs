@@ -1,4 +1,5 @@
 //! Rollups for tests.
+#![allow(dead_code, reason = "every test uses a part of it")]
 
 use std::path::Path;
 use std::sync::Arc;
