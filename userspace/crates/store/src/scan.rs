@@ -285,7 +285,7 @@ impl Task<'_> {
     /// `done`.
     ///
     /// The rows are read in slices of time that hold about [`ROWS_AT_A_TIME`],
-    /// each sorted by step, so that only the series of one step are in memory
+    /// each taken in the order of steps, so that only the series of one step are in memory
     /// whatever the range.
     pub(crate) fn merge(
         &self,
@@ -295,7 +295,7 @@ impl Task<'_> {
         mut done: impl FnMut(usize, usize, &Dense),
     ) -> Result<(), QueryError> {
         let sql = format!(
-            "SELECT step, name, histogram FROM ({}) ORDER BY step",
+            "SELECT step, name, histogram FROM ({})",
             self.filter.source(
                 &TIERS,
                 &format!(
@@ -308,30 +308,35 @@ impl Task<'_> {
         let mut statement = self.connection.prepare(&sql)?;
         let mut open: Vec<Option<Box<Dense>>> = (0..n_series).map(|_| None).collect();
         let mut step = 0;
+        let mut order = Vec::new();
         for slice in slices(self.range, n_rows) {
             let batches = statement.query_arrow(params_from_iter(self.filter.parameters(slice)))?;
-            for batch in batches {
+            let batches: Vec<_> = batches.collect();
+            // Sorted here, for DuckDB would move the histograms too.
+            order.clear();
+            for (number, batch) in batches.iter().enumerate() {
                 let steps = batch.column(0).as_primitive::<Int64Type>();
                 let names = batch.column(1).as_string::<i32>();
-                let histograms = batch.column(2).as_binary::<i32>();
                 for row in 0..batch.num_rows() {
-                    let Some(&at) = self.index.get(names.value(row)) else {
-                        continue;
-                    };
-                    let Ok(row_step) = usize::try_from(steps.value(row)) else {
-                        continue;
-                    };
-                    if row_step != step {
-                        close(&mut open, step, &mut done);
-                        step = row_step;
+                    let at = self.index.get(names.value(row));
+                    if let (Some(&at), Ok(step)) = (at, usize::try_from(steps.value(row))) {
+                        order.push((step, at, number, row));
                     }
-                    if histograms.is_valid(row) {
-                        let dense = open[at].get_or_insert_with(Box::default);
-                        visit_encoded(histograms.value(row), |bucket, count| {
-                            dense.add(bucket, count);
-                        })
-                        .map_err(|error| QueryError::Database(Box::new(error)))?;
-                    }
+                }
+            }
+            order.sort_unstable();
+            for &(row_step, at, number, row) in &order {
+                if row_step != step {
+                    close(&mut open, step, &mut done);
+                    step = row_step;
+                }
+                let histograms = batches[number].column(2).as_binary::<i32>();
+                if histograms.is_valid(row) {
+                    let dense = open[at].get_or_insert_with(Box::default);
+                    visit_encoded(histograms.value(row), |bucket, count| {
+                        dense.add(bucket, count);
+                    })
+                    .map_err(|error| QueryError::Database(Box::new(error)))?;
                 }
             }
         }
