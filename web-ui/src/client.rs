@@ -7,8 +7,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use js_sys::Array;
 use leptos::prelude::{
-    Effect, Get, GetUntracked, Memo, RwSignal, Set, Signal, set_timeout, window,
+    Effect, Get, GetUntracked, Memo, RwSignal, Set, Signal, Track, Trigger, set_timeout, window,
 };
 use modeltap_api_types::{LiveCommand, LiveMessage, Problem};
 use serde::de::DeserializeOwned;
@@ -21,6 +22,9 @@ use crate::state::{Connection, Store};
 
 /// Longest wait for an answer.
 const TIMEOUT_MS: u32 = 10_000;
+/// Longest wait for what changes something: a test of a notifier waits for
+/// somebody else's server.
+const WRITE_TIMEOUT_MS: u32 = 30_000;
 /// First and longest pause before the live connection is tried again.
 const BACK_OFF_MS: (u64, u64) = (500, 8_000);
 /// The daemon speaks every second; after this much silence it is gone, even
@@ -55,6 +59,32 @@ impl fmt::Display for FetchError {
     }
 }
 
+/// A way to change something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Makes something.
+    Post,
+    /// Puts something in its place.
+    Put,
+    /// Takes something away.
+    Delete,
+}
+
+/// Changes something at a path of the API, and hands out the answer's text.
+///
+/// The token, where one is asked for, is the browser's to send, as it is for
+/// what is read.
+///
+/// # Errors
+/// As for [`fetch`]; `Refused` has the problem document's own words.
+pub async fn write(
+    method: Write,
+    path: String,
+    body: Option<String>,
+) -> Result<String, FetchError> {
+    exchange(path, Some((method, body))).await
+}
+
 /// Reads a path of the API.
 ///
 /// # Errors
@@ -65,14 +95,39 @@ pub async fn fetch<T: DeserializeOwned>(path: &str) -> Result<T, FetchError> {
     parse(&fetch_text(path.to_owned()).await?)
 }
 
-fn parse<T: DeserializeOwned>(text: &str) -> Result<T, FetchError> {
+/// Reads an answer's text.
+///
+/// # Errors
+/// `Unreadable` for another shape.
+pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, FetchError> {
     serde_json::from_str(text).map_err(|e| FetchError::Unreadable(e.to_string()))
 }
 
 fn fetch_text(path: String) -> Pin<Box<dyn Future<Output = Result<String, FetchError>>>> {
+    exchange(path, None)
+}
+
+fn exchange(
+    path: String,
+    change: Option<(Write, Option<String>)>,
+) -> Pin<Box<dyn Future<Output = Result<String, FetchError>>>> {
     Box::pin(async move {
         let init = RequestInit::new();
-        init.set_signal(Some(&AbortSignal::timeout_with_u32(TIMEOUT_MS)));
+        let mut patience = TIMEOUT_MS;
+        if let Some((method, body)) = change {
+            patience = WRITE_TIMEOUT_MS;
+            init.set_method(match method {
+                Write::Post => "POST",
+                Write::Put => "PUT",
+                Write::Delete => "DELETE",
+            });
+            if let Some(body) = body {
+                let header = Array::of2(&"Content-Type".into(), &"application/json".into());
+                init.set_headers(&Array::of1(&header));
+                init.set_body(&body.into());
+            }
+        }
+        init.set_signal(Some(&AbortSignal::timeout_with_u32(patience)));
         let response = JsFuture::from(window().fetch_with_str_and_init(&path, &init))
             .await
             .map_err(|_| FetchError::Unreachable)?;
@@ -100,6 +155,8 @@ pub struct Polled<T: Send + Sync + 'static> {
     pub value: RwSignal<Option<T>>,
     /// Why the newest attempt failed.
     pub error: RwSignal<Option<FetchError>>,
+    /// Told, it is asked for at once: something was changed.
+    pub again: Trigger,
 }
 
 impl<T: Send + Sync + 'static> Clone for Polled<T> {
@@ -126,6 +183,7 @@ where
     let polled = Polled {
         value: RwSignal::new(None),
         error: RwSignal::new(None),
+        again: Trigger::new(),
     };
     // The page may have gone while the answer was on its way.
     let take = move |answer: Result<String, FetchError>| match answer.and_then(|t| parse(&t)) {
@@ -137,7 +195,8 @@ where
             polled.error.try_set(Some(error));
         }
     };
-    poll_text(store, path, period, known, live, Rc::new(take));
+    let times = (period, polled.again);
+    poll_text(store, path, times, known, live, Rc::new(take));
     polled
 }
 
@@ -147,28 +206,42 @@ type Take = Rc<dyn Fn(Result<String, FetchError>)>;
 fn poll_text(
     store: Store,
     path: String,
-    period: Duration,
+    (period, again): (Duration, Trigger),
     known: Signal<bool>,
     live: Signal<bool>,
     take: Take,
 ) {
     let busy = Rc::new(Cell::new(false));
-    let read = move || {
-        if busy.replace(true) {
-            return;
+    // An answer that was on its way when something changed may be of before.
+    let outdated = Rc::new(Cell::new(false));
+    let read = {
+        let outdated = Rc::clone(&outdated);
+        move || {
+            if busy.replace(true) {
+                return;
+            }
+            outdated.set(false);
+            let (busy, path, take) = (Rc::clone(&busy), path.clone(), Rc::clone(&take));
+            let outdated = Rc::clone(&outdated);
+            leptos::task::spawn_local(async move {
+                loop {
+                    let answer = fetch_text(path.clone()).await;
+                    if !outdated.replace(false) {
+                        busy.set(false);
+                        take(answer);
+                        break;
+                    }
+                }
+            });
         }
-        let (busy, path, take) = (Rc::clone(&busy), path.clone(), Rc::clone(&take));
-        leptos::task::spawn_local(async move {
-            let answer = fetch_text(path).await;
-            busy.set(false);
-            take(answer);
-        });
     };
     let ready = Memo::new(move |_| store.connection.get() == Connection::Open && known.get());
     Effect::new({
         let read = read.clone();
         move |_| {
+            again.track();
             if ready.get() {
+                outdated.set(true);
                 read();
             }
         }

@@ -9,6 +9,8 @@
 #![forbid(unsafe_code)]
 
 mod accounting;
+mod alert_preview;
+mod alerts;
 mod browser;
 mod client;
 mod components;
@@ -26,6 +28,8 @@ use leptos_router::path;
 
 use components::banner::Banners;
 use components::header::{Header, Theme};
+use components::keys::Keys;
+use pages::alerts::AlertsPage;
 use pages::not_found::NotFound;
 use pages::overview::OverviewPage;
 use pages::requests::RequestsPage;
@@ -50,6 +54,7 @@ fn App() -> impl IntoView {
     view! {
         <Router>
             <a class="skip" href="#content">"Skip to the content"</a>
+            <Keys/>
             <Header/>
             <main id="content" class:stale=stale>
                 <Banners/>
@@ -57,6 +62,7 @@ fn App() -> impl IntoView {
                     <Route path=path!("/") view=OverviewPage/>
                     <Route path=path!("/services/:name") view=ServicePage/>
                     <Route path=path!("/requests") view=RequestsPage/>
+                    <Route path=path!("/alerts") view=AlertsPage/>
                     <Route path=path!("/system") view=SystemPage/>
                 </Routes>
             </main>

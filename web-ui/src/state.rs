@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use leptos::prelude::*;
 use modeltap_api_types::{
-    CaptureStatus, Health, Live, LiveCommand, LiveMessage, Request, Service, Status,
+    Alert, CaptureStatus, Health, Live, LiveCommand, LiveMessage, Request, Service, Status,
 };
 
+use crate::alerts::MAX_ALERTS;
 use crate::series::LiveSeconds;
 
 /// Services held, whatever the daemon sends.
@@ -50,6 +51,8 @@ pub struct Store {
     /// Requests of the subscription that the page has not taken yet, newest
     /// first.
     pub inbox: RwSignal<VecDeque<Request>>,
+    /// Alerts that fire or may soon, the worst first.
+    pub alerts: RwSignal<Vec<Alert>>,
     /// How far the browser's clock is ahead of the daemon's, milliseconds.
     pub clock_ahead_ms: RwSignal<f64>,
     /// A signal a service, so that a row follows its own service only; the
@@ -70,6 +73,7 @@ impl Store {
             seconds: RwSignal::default(),
             subscription: RwSignal::new(None),
             inbox: RwSignal::default(),
+            alerts: RwSignal::default(),
             clock_ahead_ms: RwSignal::new(0.0),
             services: RwSignal::default(),
         }
@@ -100,6 +104,9 @@ impl Store {
             self.seconds
                 .update(|seconds| seconds.push(live.at_unix_ms, second));
         }
+        let mut alerts = live.alerts;
+        alerts.truncate(MAX_ALERTS);
+        self.alerts.maybe_update(|held| replace(held, alerts));
         self.clock_ahead_ms.set(now_ms - live.at_unix_ms as f64);
         self.at_ms.set(live.at_unix_ms);
         self.window_seconds

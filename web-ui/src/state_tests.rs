@@ -319,3 +319,24 @@ fn capture_is_whole_until_something_was_missed() {
     };
     assert_eq!(CaptureSummary::new(&absurd).events_kept, 0);
 }
+
+#[test]
+fn alerts_are_replaced_with_each_message_and_bounded() {
+    Owner::new().with(|| {
+        let store = Store::new();
+        let alert = |n: usize| Alert {
+            id: n.to_string(),
+            ..Alert::default()
+        };
+        let mut first = live(Vec::new(), &[], 1_000);
+        first.alerts = (0..MAX_ALERTS + 7).map(alert).collect();
+        store.apply(LiveMessage::Snapshot(first), 0.0);
+        assert_eq!(store.alerts.with(Vec::len), MAX_ALERTS);
+        let mut next = live(Vec::new(), &[], 2_000);
+        next.alerts = vec![alert(3)];
+        store.apply(LiveMessage::Update(next), 0.0);
+        assert_eq!(store.alerts.with(|a| a[0].id.clone()), "3");
+        store.apply(LiveMessage::Update(live(Vec::new(), &[], 3_000)), 0.0);
+        assert!(store.alerts.with(Vec::is_empty));
+    });
+}

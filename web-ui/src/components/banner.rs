@@ -1,9 +1,11 @@
-//! What is wrong with modeltap itself, said above every page.
+//! What is wrong, said above every page: with services, and with modeltap
+//! itself.
 
 use leptos::prelude::*;
 use modeltap_api_types::DockerState;
 
 use crate::browser;
+use crate::components::alerts::AlertBanner;
 use crate::state::{Connection, Store};
 
 /// Every banner that applies, the gravest first.
@@ -11,6 +13,7 @@ use crate::state::{Connection, Store};
 pub fn Banners() -> impl IntoView {
     view! {
         <DaemonGone/>
+        <AlertBanner/>
         <DockerUnreachable/>
         <NoProbes/>
         <StoreTrouble/>

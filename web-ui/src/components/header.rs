@@ -5,6 +5,7 @@ use leptos_router::components::A;
 use wasm_bindgen::prelude::*;
 
 use crate::browser;
+use crate::components::alerts::AlertCount;
 use crate::components::figures::quantity;
 use crate::format;
 use crate::state::{CaptureSummary, Connection, Store, Trust};
@@ -108,6 +109,7 @@ pub fn Header() -> impl IntoView {
             <nav aria-label="Pages">
                 <A href="/" exact=true>"Overview"</A>
                 <A href="/requests">"Requests"</A>
+                <A href="/alerts">"Alerts"<AlertCount/></A>
                 <A href="/system">"System"</A>
             </nav>
             <span class="grow"></span>

@@ -1,13 +1,18 @@
 //! Parts that pages are made of.
 
 pub mod accounts;
+pub mod alerts;
 pub mod banner;
 pub mod bar;
 pub mod chart;
 pub mod figures;
 pub mod header;
+pub mod keys;
+pub mod list;
 pub mod parts;
 pub mod range;
 pub mod request_detail;
 pub mod request_row;
+pub mod rule_form;
+pub mod rule_preview;
 pub mod sparkline;

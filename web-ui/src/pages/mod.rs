@@ -1,5 +1,9 @@
 //! The pages.
 
+pub mod alert_notifiers;
+pub mod alert_rules;
+pub mod alert_silences;
+pub mod alerts;
 pub mod not_found;
 pub mod overview;
 pub mod requests;

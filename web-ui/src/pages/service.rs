@@ -7,6 +7,7 @@ use modeltap_api_types::{Requests, Service};
 use crate::accounting::is_unseen;
 use crate::browser;
 use crate::client::poll;
+use crate::components::alerts::FiringLink;
 use crate::components::figures::{HealthMark, Kpi};
 use crate::components::range::{RangeControl, RangePicker, range_control};
 use crate::format::{self, Quantity};
@@ -158,6 +159,7 @@ fn Title(name: String, service: Memo<Option<Service>>, control: RangeControl) ->
             <span class="slash" aria-hidden="true">"/"</span>
             <h1>{name}</h1>
             {move || health.get().map(|h| view! { <HealthMark health=Signal::stored(h)/> })}
+            <FiringLink service/>
             {move || project.get().map(|p| view! { <span class="badge">{p}</span> })}
             {image_badges}
             <Show when=move || store.is_loaded()>{container_badge}</Show>

@@ -86,6 +86,11 @@ fn daemon(status: &Status) -> impl IntoView + use<> {
         "Daemon",
         vec![
             ("Version", text(status.version.clone())),
+            (
+                "API",
+                view! { <a class="link" href="/api/docs/" rel="external">"Interactive documents"</a> }
+                    .into_any(),
+            ),
             ("Kernel", text(status.kernel.clone())),
             (
                 "Started",
