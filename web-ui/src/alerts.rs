@@ -441,9 +441,6 @@ impl Draft {
             let typed = parse_span(self.value(field));
             typed.ok_or_else(|| FieldError::of(field, "must be a time, such as 30s, 5m or 2h"))
         };
-        if self.value(Field::Name).trim().is_empty() {
-            return Err(FieldError::of(Field::Name, "must not be empty"));
-        }
         let condition = match self.value(Field::Kind) {
             "against_past" => Condition::AgainstPast {
                 factor: number(Field::Factor)?,
@@ -476,7 +473,7 @@ impl Draft {
         };
         let min_requests = self.value(Field::MinRequests).trim().parse();
         let service = self.value(Field::Service).trim();
-        Ok(AlertRule {
+        let rule = AlertRule {
             id: String::new(),
             name: self.value(Field::Name).trim().to_owned(),
             origin: String::new(),
@@ -490,7 +487,13 @@ impl Draft {
             min_requests: min_requests
                 .map_err(|_| FieldError::of(Field::MinRequests, "must be a whole number"))?,
             severity: self.value(Field::Severity).to_owned(),
-        })
+        };
+        // The name comes last: while it is still to be typed, what is wrong
+        // with the rest is told.
+        if rule.name.is_empty() {
+            return Err(FieldError::of(Field::Name, "must not be empty"));
+        }
+        Ok(rule)
     }
 }
 

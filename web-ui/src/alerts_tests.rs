@@ -82,6 +82,10 @@ fn new_rule_needs_nothing_but_a_name() {
     let mut draft = Draft::new(&metrics);
     let error = draft.rule(&metrics).unwrap_err();
     assert_eq!(error.field, Some(Field::Name));
+    draft.set(Field::Threshold, "much".into());
+    let error = draft.rule(&metrics).unwrap_err();
+    assert_eq!(error.field, Some(Field::Threshold), "the name waits");
+    draft.set(Field::Threshold, "500".into());
     draft.set(Field::Name, " Slow ".into());
     let made = draft.rule(&metrics).unwrap();
     assert_eq!(made.name, "Slow");
