@@ -103,7 +103,8 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, FetchError> {
     serde_json::from_str(text).map_err(|e| FetchError::Unreadable(e.to_string()))
 }
 
-fn fetch_text(path: String) -> Pin<Box<dyn Future<Output = Result<String, FetchError>>>> {
+/// Reads a path of the API as text.
+pub fn fetch_text(path: String) -> Pin<Box<dyn Future<Output = Result<String, FetchError>>>> {
     exchange(path, None)
 }
 

@@ -15,11 +15,14 @@ mod browser;
 mod client;
 mod components;
 mod format;
+mod heat;
 mod inference;
 mod pages;
 mod series;
 mod state;
 mod time_parts;
+mod timeline;
+mod usage;
 
 use leptos::mount::mount_to_body;
 use leptos::prelude::*;

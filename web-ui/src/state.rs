@@ -196,6 +196,10 @@ pub enum SortBy {
     Active,
     /// Running containers.
     Containers,
+    /// Cores used.
+    Cpu,
+    /// Memory used.
+    Memory,
 }
 
 /// A column, and whether its natural direction is turned round.
@@ -234,6 +238,8 @@ impl Sort {
             SortBy::P99 => figure(|s| s.window.p99),
             SortBy::ErrorRate => figure(|s| s.window.error_rate),
             SortBy::Active => plain(b.n_active.cmp(&a.n_active)),
+            SortBy::Cpu => figure(|s| Some(s.resources.as_ref()?.cpu_cores)),
+            SortBy::Memory => figure(|s| Some(s.resources.as_ref()?.memory_bytes as f64)),
             SortBy::Containers => plain(b.containers.len().cmp(&a.containers.len())),
         };
         order.then_with(|| a.name.cmp(&b.name))

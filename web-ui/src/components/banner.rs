@@ -6,6 +6,7 @@ use modeltap_api_types::DockerState;
 
 use crate::browser;
 use crate::components::alerts::AlertBanner;
+use crate::format;
 use crate::state::{Connection, Store};
 
 /// Every banner that applies, the gravest first.
@@ -110,11 +111,7 @@ fn StoreTrouble() -> impl IntoView {
     let trouble = Memo::new(move |_| {
         store.status.with(|s| {
             let s = &s.as_ref()?.store;
-            if s.ok {
-                None
-            } else {
-                Some(s.error.clone().unwrap_or_default())
-            }
+            (!s.ok).then(|| (s.error.clone().unwrap_or_default(), s.rollups_dropped))
         })
     });
     let notice = Memo::new(move |_| {
@@ -130,13 +127,19 @@ fn StoreTrouble() -> impl IntoView {
     };
     view! {
         {move || {
-            trouble.get().map(|error| {
+            trouble.get().map(|(error, n_dropped)| {
+                let lost = match n_dropped {
+                    0 => "Nothing is lost yet".to_owned(),
+                    1 => "1 rollup could not be kept since the start".to_owned(),
+                    n => format!("{} rollups could not be kept since the start", format::count(n)),
+                };
                 view! {
                     <div class="panel banner warn" role="alert" data-testid="store-error">
                         <span class="mark-shape" aria-hidden="true"></span>
                         <p>
                             <b>"History is not being written. "</b>
-                            "Live figures are not affected. "
+                            "Live figures are not affected. "{lost}
+                            "; writing resumes by itself. "
                             <code>{error}</code>
                         </p>
                     </div>

@@ -11,6 +11,7 @@ use web_sys::{HtmlElement, ResizeObserver};
 
 use crate::browser;
 use crate::components::header::Theme;
+use crate::components::marks::marks_layer;
 use crate::format::UNKNOWN;
 
 #[wasm_bindgen]
@@ -43,6 +44,9 @@ extern "C" {
 /// Height of the drawing, legend and title apart.
 const HEIGHT: f64 = 190.0;
 
+/// A limit so many times what is used is left out of sight.
+const LIMIT_IN_SIGHT: f64 = 5.0;
+
 /// One line of a chart.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Line {
@@ -70,6 +74,11 @@ pub struct ChartStyle {
     pub lines: Vec<Line>,
     /// Whether the lines are laid on top of each other.
     pub stacked: bool,
+    /// How many of the last lines are limits: one far above what is used does
+    /// not press that to the ground, and is left out of sight.
+    pub n_limits: usize,
+    /// Whether ticks are powers of two apart, as bytes want it.
+    pub is_binary: bool,
     /// A value in the legend.
     pub value: fn(f64) -> String,
     /// A tick of the value axis, and the distance of ticks.
@@ -166,7 +175,8 @@ pub fn Chart(
             </div>
             <div class="legend">{legend}</div>
             <div class="plot">
-                <div node_ref=host role="img" aria-label=format!("{title}, {unit}, over time")></div>
+                <div class="drawing" node_ref=host role="img" aria-label=format!("{title}, {unit}, over time")></div>
+                {marks_layer(Signal::derive(move || data.with(|d| d.bounds)))}
                 <Show when=move || empty.get().is_some()>
                     <p class="plot-empty"><span>{move || empty.get()}</span></p>
                 </Show>
@@ -180,6 +190,7 @@ struct Drawing {
     plot: Rc<Plot>,
     stacked: bool,
     tops: (f64, f64),
+    n_limits: usize,
     /// Seconds shown before.
     span: Cell<f64>,
     /// Upper end of the value axis, read by uPlot when it scales.
@@ -224,6 +235,7 @@ impl Drawing {
             plot,
             stacked: style.stacked,
             tops: (style.least_top, style.most_top),
+            n_limits: style.n_limits,
             span: Cell::new(0.0),
             top,
             observer,
@@ -237,12 +249,19 @@ impl Drawing {
                 .map(|i| data.lines.iter().filter_map(|l| l[i]).sum::<f64>())
                 .fold(0.0, f64::max)
         } else {
-            data.lines
-                .iter()
-                .flatten()
-                .flatten()
-                .copied()
-                .fold(0.0, f64::max)
+            let highest = |lines: &[Vec<Option<f64>>]| {
+                let values = lines.iter().flatten().flatten();
+                values.copied().fold(0.0, f64::max)
+            };
+            let (lines, limits) = data
+                .lines
+                .split_at(data.lines.len().saturating_sub(self.n_limits));
+            let (used, limit) = (highest(lines), highest(limits));
+            if limit > LIMIT_IN_SIGHT * used.max(self.tops.0) {
+                used
+            } else {
+                used.max(limit)
+            }
         };
         *self.top.borrow_mut() = (highest * 1.08).max(self.tops.0).min(self.tops.1);
         self.plot
@@ -361,6 +380,16 @@ fn options(
         object(&entries)
     };
     let hidden_grid = object(&[("show", false.into())]);
+    let mut value_axis = vec![
+        ("values", value_ticks),
+        ("size", 58.into()),
+        ("gap", 6.into()),
+        ("space", 40.into()),
+    ];
+    if style.is_binary {
+        let distances = (0..50).map(|power| JsValue::from_f64(2_f64.powi(power)));
+        value_axis.push(("incrs", distances.collect::<Array>().into()));
+    }
     let axes = Array::of2(
         &axis(&[
             ("values", time_ticks),
@@ -368,12 +397,7 @@ fn options(
             ("size", 26.into()),
             ("space", 58.into()),
         ]),
-        &axis(&[
-            ("values", value_ticks),
-            ("size", 58.into()),
-            ("gap", 6.into()),
-            ("space", 40.into()),
-        ]),
+        &axis(&value_axis),
     );
     object(&[
         ("width", f64::from(host.client_width().max(100)).into()),

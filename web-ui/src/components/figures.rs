@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 use modeltap_api_types::{Health, StatusCount};
 
+use crate::client::Polled;
 use crate::format::{self, Quantity};
 use crate::state::health_label;
 
@@ -131,4 +132,16 @@ pub fn outcome_class(outcome: &str) -> &'static str {
         "client_aborted" => "warn",
         _ => "crit",
     }
+}
+
+/// Says why there is nothing to show yet.
+pub fn trouble<T: Send + Sync + 'static>(polled: Polled<T>) -> AnyView {
+    let words = move || {
+        let error = polled
+            .error
+            .get()
+            .filter(|_| polled.value.with(Option::is_none));
+        error.map(|error| view! { <p class="none">{format!("Not available: {error}.")}</p> })
+    };
+    words.into_any()
 }

@@ -26,6 +26,21 @@ pub struct RangeControl {
     pub go: Callback<Range>,
 }
 
+impl RangeControl {
+    /// What a chart calls with both ends, Unix seconds, when a stretch of it
+    /// was marked.
+    #[must_use]
+    pub fn on_zoom(self) -> Callback<(f64, f64)> {
+        Callback::new(move |(from, to): (f64, f64)| {
+            let span_seconds = ((to - from).round() as u32).max(10);
+            self.go.run(Range {
+                span_seconds,
+                end_ms: Some((to * 1e3).round()),
+            });
+        })
+    }
+}
+
 /// Reads the range from the address bar.
 #[must_use]
 pub fn range_control() -> RangeControl {

@@ -11,7 +11,9 @@ use crate::browser;
 use crate::components::figures::{HealthMark, Kpi, health_class, quantity};
 use crate::components::sparkline::Sparkline;
 use crate::format::{self, Quantity};
+use crate::pages::service_containers::use_cell;
 use crate::state::{CaptureSummary, Sort, SortBy, Store, Totals, matches};
+use crate::usage::{cpu, memory};
 
 /// The overview.
 #[component]
@@ -290,6 +292,8 @@ fn ServiceTable() -> impl IntoView {
                             {header(SortBy::P99, "p99", "")}
                             {header(SortBy::ErrorRate, "Errors", "")}
                             {header(SortBy::Active, "Active", "")}
+                            {header(SortBy::Cpu, "CPU", "use")}
+                            {header(SortBy::Memory, "Memory", "use")}
                             {header(SortBy::Containers, "Containers", "wide")}
                         </tr>
                     </thead>
@@ -376,6 +380,7 @@ fn ServiceRow(name: String, service: ArcRwSignal<Service>) -> impl IntoView {
         }
     });
     let has_unseen = Memo::new(move |_| service.with(|s| unseen_bytes(s).is_some()));
+    let resources = Memo::new(move |_| service.with(|s| s.resources.clone()));
     let active = text(|s| format::count(s.n_active));
     let containers = text(|s| format::count(s.containers.len() as u64));
     let (p50, p95, p99) = (
@@ -448,6 +453,8 @@ fn ServiceRow(name: String, service: ArcRwSignal<Service>) -> impl IntoView {
                 {move || quantity(errors.get())}
             </td>
             <td role="cell" data-label="Active">{move || active.get()}</td>
+            {move || use_cell("CPU", resources.get().as_ref(), cpu)}
+            {move || use_cell("Memory", resources.get().as_ref(), memory)}
             <td role="cell" data-label="Containers" class="wide">{move || containers.get()}</td>
         </tr>
     }

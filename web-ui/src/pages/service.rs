@@ -2,18 +2,24 @@
 
 use leptos::prelude::*;
 use leptos_router::hooks::use_params_map;
-use modeltap_api_types::{Requests, Service};
+use modeltap_api_types::{Events, Requests, Service};
 
 use crate::accounting::is_unseen;
 use crate::browser;
 use crate::client::poll;
 use crate::components::alerts::FiringLink;
 use crate::components::figures::{HealthMark, Kpi};
+use crate::components::marks::Marks;
 use crate::components::range::{RangeControl, RangePicker, range_control};
 use crate::format::{self, Quantity};
 use crate::pages::service_accounts::{AccountsPanels, UnseenBanner};
 use crate::pages::service_charts::Charts;
+use crate::pages::service_containers::ContainersPanel;
+use crate::pages::service_events::{EventsPanel, service_events};
+use crate::pages::service_exemplars::ExemplarPanels;
+use crate::pages::service_heatmap::HeatmapPanel;
 use crate::pages::service_history::{HistoryError, history};
+use crate::pages::service_resources::ResourceCharts;
 use crate::pages::service_streams::{InferencePanel, SessionsPanel, StreamsPanel};
 use crate::pages::service_tables::{
     PERIOD, RequestsPanel, RoutesPanel, TotalsPanel, requests_path,
@@ -21,6 +27,7 @@ use crate::pages::service_tables::{
 use crate::pages::service_time::TimePanels;
 use crate::series::{Frame, Measure};
 use crate::state::Store;
+use crate::timeline::marks;
 
 /// The page of the service in the address.
 #[component]
@@ -69,6 +76,14 @@ fn ServiceView(name: String) -> impl IntoView {
     let unseen = Signal::from(Memo::new(move |_| {
         service.with(|s| s.as_ref().is_some_and(is_unseen))
     }));
+    let events = service_events(store, &name, range.into());
+    provide_context(Marks(Memo::new(move |_| {
+        let span = f64::from(range.get().span_seconds);
+        let told = |e: &Events| marks(&e.events, span);
+        events
+            .value
+            .with(|e| e.as_ref().map(told).unwrap_or_default())
+    })));
     let requests = poll::<Requests>(
         store,
         requests_path(&name),
@@ -90,9 +105,22 @@ fn ServiceView(name: String) -> impl IntoView {
             view! { <Figures service/> }.into_any(),
             view! { <TimePanels service/> }.into_any(),
             view! { <Charts frame history control has_streams is_unseen=unseen/> }.into_any(),
+            view! { <HeatmapPanel service=name.clone() control/> }.into_any(),
+            view! { <ResourceCharts name=name.clone() service control/> }.into_any(),
+            view! {
+                <EventsPanel
+                    title="What happened"
+                    of="in this range"
+                    none="No start, stop, kill, new image or alert in this range."
+                    polled=events
+                />
+            }
+            .into_any(),
+            view! { <ContainersPanel service/> }.into_any(),
             view! { <StreamsPanel service in_history=has_streams/> }.into_any(),
             view! { <SessionsPanel service/> }.into_any(),
             view! { <RoutesPanel service=service_name is_known is_live/> }.into_any(),
+            view! { <ExemplarPanels service=name.clone() range=range.into()/> }.into_any(),
             view! { <InferencePanel polled=requests/> }.into_any(),
             view! { <RequestsPanel polled=requests/> }.into_any(),
             view! { <AccountsPanels service/> }.into_any(),

@@ -6,7 +6,7 @@ use crate::components::chart::{Chart, ChartData, ChartStyle, Line};
 use crate::components::range::RangeControl;
 use crate::format;
 use crate::pages::service_history::HistorySignals;
-use crate::series::{CLASSES, Frame, Measure, Range};
+use crate::series::{CLASSES, Frame, Measure};
 use crate::state::Store;
 use crate::time_parts::Part;
 
@@ -55,6 +55,8 @@ fn times_style(lines: Vec<Line>, stacked: bool) -> ChartStyle {
     ChartStyle {
         lines,
         stacked,
+        n_limits: 0,
+        is_binary: false,
         value: |v| format::duration(Some(v)).text(),
         tick: format::axis_duration,
         least_top: 0.001,
@@ -83,13 +85,7 @@ pub fn Charts(
         let (from, to) = range.get().bounds(store.at_ms.get() as f64);
         (from / 1e3, to / 1e3)
     };
-    let on_zoom = Callback::new(move |(from, to): (f64, f64)| {
-        let span_seconds = ((to - from).round() as u32).max(10);
-        control.go.run(Range {
-            span_seconds,
-            end_ms: Some((to * 1e3).round()),
-        });
-    });
+    let on_zoom = control.on_zoom();
     let empty = Signal::derive(move || {
         if !frame.with(Frame::is_empty) {
             None
@@ -123,6 +119,8 @@ pub fn Charts(
         let style = ChartStyle {
             lines: lines.map(|(_, line)| *line).collect(),
             stacked: true,
+            n_limits: 0,
+            is_binary: false,
             value: format::rate,
             tick: format::axis_number,
             least_top: 1.0,
@@ -170,6 +168,8 @@ pub fn Charts(
             token: "--c5",
         }],
         stacked: true,
+        n_limits: 0,
+        is_binary: false,
         value: |v| format::percent(Some(v / 100.0)).text(),
         tick: |v, step| format!("{}\u{a0}%", format::axis_number(v, step)),
         least_top: 1.0,

@@ -9,7 +9,7 @@ use modeltap_api_types::{Request, Requests, Route, RouteTotal, Routes, Service};
 use crate::browser;
 use crate::client::{Polled, poll};
 use crate::components::figures::{
-    quantity, route_name, share_bar, status_class, status_counts, status_text,
+    quantity, route_name, share_bar, status_class, status_counts, status_text, trouble,
 };
 use crate::components::request_detail::RequestDetail;
 use crate::components::request_row::{TimeLegend, request_head, request_key, request_row};
@@ -22,16 +22,6 @@ const N_REQUESTS: usize = 200;
 const N_SHOWN: usize = 12;
 /// How often tables are read anew.
 pub const PERIOD: Duration = Duration::from_secs(2);
-
-fn trouble<T: Send + Sync + 'static>(polled: Polled<T>) -> impl IntoView {
-    move || {
-        let error = polled
-            .error
-            .get()
-            .filter(|_| polled.value.with(Option::is_none));
-        error.map(|error| view! { <p class="none">{format!("Not available: {error}.")}</p> })
-    }
-}
 
 /// Routes over the window, those that took the most time first.
 #[component]

@@ -7,10 +7,11 @@ use crate::accounting::{Balance, Bytes};
 use crate::browser;
 use crate::components::accounts::verdict;
 use crate::components::bar::segment_bar;
-use crate::components::figures::quantity;
+use crate::components::figures::{quantity, remark};
 use crate::components::parts::{Part, parts_table};
 use crate::format::{self, Quantity};
 use crate::pages::system_accounts::ServiceAccounts;
+use crate::pages::system_events::DaemonEvents;
 use crate::state::Store;
 
 /// The daemon's own state.
@@ -31,6 +32,7 @@ pub fn SystemPage() -> impl IntoView {
             }
             Some(status) => system(status).into_any(),
         }}
+        <DaemonEvents/>
         <ServiceAccounts/>
     }
     .into_any()
@@ -67,7 +69,16 @@ fn state(class: &'static str, word: &'static str) -> AnyView {
     .into_any()
 }
 
-fn facts(title: &'static str, facts: Vec<(&'static str, AnyView)>) -> impl IntoView {
+fn facts(title: &'static str, facts: Vec<(&'static str, AnyView)>) -> AnyView {
+    facts_with(title, facts, Vec::new())
+}
+
+/// Facts, and sentences under them.
+fn facts_with(
+    title: &'static str,
+    facts: Vec<(&'static str, AnyView)>,
+    remarks: Vec<AnyView>,
+) -> AnyView {
     let facts = facts
         .into_iter()
         .map(|(name, value)| view! { <div><dt>{name}</dt><dd>{value}</dd></div> })
@@ -76,8 +87,10 @@ fn facts(title: &'static str, facts: Vec<(&'static str, AnyView)>) -> impl IntoV
         <section class="panel facts">
             <div class="head"><h2>{title}</h2></div>
             <dl>{facts}</dl>
+            {remarks}
         </section>
     }
+    .into_any()
 }
 
 fn daemon(status: &Status) -> impl IntoView + use<> {
@@ -198,10 +211,20 @@ fn store_panel(status: &Status) -> impl IntoView + use<> {
     if let Some(error) = &store.error {
         list.push(("Error", text(error.clone())));
     }
-    if let Some(notice) = &store.notice {
-        list.push(("Notice", text(notice.clone())));
-    }
-    facts("History", list)
+    let lost = store.rollups_dropped;
+    let lost = (lost > 0).then(|| {
+        let words = format!(
+            "{} rollups are missing from history: they could not be queued or written.",
+            format::count(lost)
+        );
+        remark("warn", words)
+    });
+    let notice = store.notice.clone().map(|notice| remark("info", notice));
+    facts_with(
+        "History",
+        list,
+        [lost, notice].into_iter().flatten().collect(),
+    )
 }
 
 fn accounting(c: CaptureStatus) -> impl IntoView {

@@ -1,0 +1,103 @@
+//! What happened to a service in the range on show.
+
+use std::time::Duration;
+
+use leptos::prelude::*;
+use modeltap_api_types::{Event, Events};
+
+use crate::browser;
+use crate::client::{Polled, parse};
+use crate::components::figures::trouble;
+use crate::components::marks::shape;
+use crate::pages::ranged::ranged;
+use crate::series::Range;
+use crate::state::Store;
+use crate::timeline::{kind_of, particular};
+
+/// Events asked for.
+const LIMIT: usize = 200;
+/// Events shown before one asks for more.
+const N_SHOWN: usize = 6;
+/// How often they are read anew.
+const PERIOD: Duration = Duration::from_secs(3);
+
+/// Reads a service's events.
+pub fn service_events(store: Store, service: &str, range: Signal<Range>) -> Polled<Events> {
+    let service = browser::escape(service);
+    ranged(
+        store,
+        range,
+        PERIOD,
+        move |stretch| {
+            let bounds = stretch.bounds();
+            vec![format!(
+                "/api/v1/events?service={service}&limit={LIMIT}&{bounds}"
+            )]
+        },
+        |answers| parse(&answers[0]),
+    )
+}
+
+/// The list of them, the newest first.
+#[component]
+pub fn EventsPanel(
+    /// What is listed.
+    title: &'static str,
+    /// Of what.
+    of: &'static str,
+    /// What to say where nothing happened.
+    none: &'static str,
+    /// The events.
+    polled: Polled<Events>,
+) -> impl IntoView {
+    let all = RwSignal::new(false);
+    let events = Memo::new(move |_| polled.value.with(|e| e.as_ref().map(|e| e.events.clone())));
+    let n_events = move || events.with(|e| e.as_ref().map_or(0, Vec::len));
+    let rows = move || {
+        let n = if all.get() { LIMIT } else { N_SHOWN };
+        let events = events.get().unwrap_or_default();
+        events.into_iter().take(n).map(row).collect_view()
+    };
+    let said = move || {
+        let empty = events.with(|e| e.as_ref().is_some_and(Vec::is_empty));
+        empty.then(|| view! { <p class="none">{none}</p> })
+    };
+    view! {
+        <section class="panel" data-testid="events">
+            <div class="head"><h2>{title}</h2><span class="unit">{of}</span></div>
+            <ol class="events">{rows}</ol>
+            {said}
+            <Show when=move || { n_events() > N_SHOWN }>
+                <button class="more" on:click=move |_| all.update(|a| *a = !*a)>
+                    {move || {
+                        if all.get() {
+                            "Show fewer".to_owned()
+                        } else {
+                            format!("Show all {}", n_events())
+                        }
+                    }}
+                </button>
+            </Show>
+            {trouble(polled)}
+        </section>
+    }
+}
+
+fn row(event: Event) -> impl IntoView {
+    let kind = kind_of(&event.kind);
+    let words = match kind.words {
+        "" => event.kind.replace('_', " "),
+        words => words.to_owned(),
+    };
+    let detail = particular(&event);
+    let at = event.at_unix_ms as f64;
+    view! {
+        <li data-testid="event" data-kind=event.kind>
+            <time title=browser::date_time(at)>{browser::time_of_day(at)}</time>
+            {shape(kind)}
+            <span class="words">{words}</span>
+            <span class="where clip">{event.container}</span>
+            <span class="detail">{detail}</span>
+        </li>
+    }
+}
