@@ -21,6 +21,8 @@ use crate::session::{Browser, Scheme};
 
 /// Longest time until the page shows something.
 const SHOWS_WITHIN: Duration = Duration::from_secs(20);
+/// Longest time until the requests that stand for a minute are written.
+const KEPT_WITHIN: Duration = Duration::from_secs(100);
 /// Longest time until the page has found the daemon again.
 const RECONNECTS_WITHIN: Duration = Duration::from_secs(40);
 
@@ -64,6 +66,21 @@ fn totals_shown(browser: &Browser) -> Counts {
     .collect()
 }
 
+/// Whether the table of failed requests shows some, and none that succeeded.
+fn shows_failed_alone(browser: &Browser) -> bool {
+    let body = "const rows = [...document.querySelectorAll(\
+        '[data-testid=failed] [data-testid=request-row]')];\
+        return rows.length > 0 && rows.every(r => +r.dataset.status >= 400)";
+    browser.evaluate(body) == serde_json::json!(true)
+}
+
+/// What the page asked of another origin.
+fn foreign_requests(browser: &Browser) -> Value {
+    let body = "return performance.getEntriesByType('resource').map(e => e.name)\
+        .filter(name => !name.startsWith(location.origin + '/'))";
+    browser.evaluate(body)
+}
+
 /// A figure as it is shown: `5 %` and `5.00%` are 5.
 fn shown(text: &str) -> Option<f64> {
     let digits: String = text
@@ -81,7 +98,8 @@ fn page_shows_the_numbers_of_a_known_load_and_survives_its_daemon() {
     };
     let image = images::servers();
     let command = "uvicorn fastapi_app:app --host 0.0.0.0 --port 8000 --no-access-log";
-    let container = Container::start("shown", &Spec::new(&image, command)).listening(8000);
+    let limits = Spec::new(&image, command).more("--memory 256m --cpus 1.5");
+    let container = Container::start("shown", &limits).listening(8000);
     let data = tempfile::tempdir().unwrap();
     let binary = daemon::binary(env!("CARGO_BIN_EXE_modeltap"));
     let daemon = Start::new(&binary, data.path()).ready();
@@ -116,6 +134,13 @@ fn page_shows_the_numbers_of_a_known_load_and_survives_its_daemon() {
         browser.text(&figure("p95")).and_then(|text| shown(&text))
     });
     assert!(p95 > 0.0);
+    for (column, limit) in [("CPU", "of 1.5"), ("Memory", "of 256\u{a0}MiB")] {
+        let cell = format!("{row} [data-label='{column}']");
+        await_that("use against its limit", SHOWS_WITHIN, || {
+            let text = browser.text(&cell);
+            text.is_some_and(|text| text.contains(limit))
+        });
+    }
     let badge = browser.text("[data-testid='capture-badge']").unwrap();
     assert!(badge.contains("100"), "everything was captured: {badge:?}");
     take_pictures(&browser, "overview");
@@ -129,7 +154,37 @@ fn page_shows_the_numbers_of_a_known_load_and_survives_its_daemon() {
     };
     await_that("the exact totals of the load", SHOWS_WITHIN, equal);
     assert_eq!(last, sent);
+    let requests = format!("{} requests", rows.len());
+    await_that("every request in the heatmap", SHOWS_WITHIN, || {
+        let text = browser.text("[data-testid='heat-summary']");
+        text.is_some_and(|text| text.starts_with(&requests))
+    });
+    let own = browser.text("[data-testid='container-row']").unwrap();
+    assert!(own.contains(container.name()), "{own:?}");
+    assert!(own.contains("of 256\u{a0}MiB"), "{own:?}");
+    await_that("single requests of the range", KEPT_WITHIN, || {
+        shows_failed_alone(&browser) && browser.shows("[data-testid='slowest'] td.time")
+    });
+    browser.evaluate("document.querySelector('[data-testid=failed] button').click()");
+    let detail = "[data-testid='request-detail'][open] h2";
+    await_that("a request's details", SHOWS_WITHIN, || {
+        browser.shows(detail)
+    });
+    browser.evaluate("document.querySelector('dialog[open]').close()");
     take_pictures(&browser, "service");
+    container.restart();
+    for kind in ["container_stopped", "container_started"] {
+        let told = format!("[data-testid='event'][data-kind='{kind}']");
+        await_that("what happened", SHOWS_WITHIN, || browser.shows(&told));
+    }
+    assert!(browser.shows(".chart .mark b"), "no mark on the charts");
+    take_pictures(&browser, "restarted");
+    browser.open(&url(&daemon, "/system"));
+    await_that("the system page", SHOWS_WITHIN, || {
+        browser.shows("[data-testid='events']")
+    });
+    take_pictures(&browser, "system");
+    assert_eq!(foreign_requests(&browser), serde_json::json!([]));
     assert_eq!(browser.complaints(), Vec::<String>::new());
 
     // The daemon goes, and comes back at the same address.

@@ -48,7 +48,7 @@ pub fn ExemplarPanels(
         "Slowest requests",
         "kept of each minute",
         "slowest",
-        "No requests in this range.",
+        "None was kept in this range. A minute's are written when it is over.",
         read("slow"),
         opened,
     );
@@ -56,7 +56,7 @@ pub fn ExemplarPanels(
         "Failed requests",
         "newest first",
         "failed",
-        "None failed in this range.",
+        "None that failed was kept in this range.",
         read("failed"),
         opened,
     );

@@ -185,7 +185,10 @@ pub fn ResourceCharts(
                 (true, true) if spec.kind == Kind::Count => Some("None killed in this range"),
                 (true, true) => Some("Never in this range"),
                 (true, false) => None,
-                (false, _) if polled.value.with(Option::is_some) => Some("Not told by this host"),
+                (false, _) if polled.value.with(Option::is_some) => Some(match spec.kind {
+                    Kind::Share => "No limit, or not told",
+                    _ => "Not told by this host",
+                }),
                 (false, _) if polled.error.with(Option::is_some) => Some("No history"),
                 (false, _) => Some("Loading…"),
             }
