@@ -3,6 +3,8 @@
 //!
 //! Pictures of it are kept in `target/screenshots/`.
 
+#[path = "browser/alerts.rs"]
+mod alerts;
 #[path = "browser/session.rs"]
 mod session;
 
