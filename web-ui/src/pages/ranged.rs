@@ -66,6 +66,7 @@ pub fn ranged<T: Send + Sync + 'static>(
     let polled = Polled {
         value: RwSignal::new(None),
         error: RwSignal::new(None),
+        again: Trigger::new(),
     };
     // The page may have gone while the answer was on its way.
     let take = move |answer: Result<Vec<String>, FetchError>| match answer.and_then(read) {
