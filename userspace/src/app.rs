@@ -214,6 +214,7 @@ fn open_store(config: &Config) -> anyhow::Result<(Writer, Reader)> {
         ten_seconds: config.keep_ten_seconds.0,
         minutes: config.keep_minutes.0,
     };
+    store.max_bytes = config.history_max_size.0;
     store.probe = Some(ProbeCommand {
         program: env::current_exe().context("cannot find the running program")?,
         arguments: vec!["probe-store".into()],

@@ -125,6 +125,11 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_minutes: Option<String>,
+    /// Most room history may take on the disk; the oldest makes way, the last
+    /// day only when there is no other way [default: 5GB]
+    #[arg(long, global = true, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history_max_size: Option<String>,
     /// What is logged: error, warn, info, debug, trace or a filter [default: info]
     #[arg(long, global = true, value_name = "FILTER")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -25,6 +25,9 @@ const MIN_TOKEN_BYTES: usize = 16;
 /// History that is always kept: the day the dashboard shows.
 const MIN_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Least room for history: an hour of a busy host.
+const MIN_HISTORY_BYTES: u64 = 50_000_000;
+
 /// The configuration, without secrets: it may be printed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,6 +54,8 @@ pub struct Config {
     pub keep_ten_seconds: Span,
     /// How long history is kept by the minute.
     pub keep_minutes: Span,
+    /// Most room that history may take on the disk.
+    pub history_max_size: Size,
     /// What is logged.
     pub log: String,
     /// How it is logged.
@@ -83,6 +88,55 @@ impl<'de> Deserialize<'de> for Span {
         humantime::parse_duration(&text).map(Self).map_err(|error| {
             serde::de::Error::custom(format!(
                 "{error}; a duration is written as 90s, 6h or 30days: {text:?}"
+            ))
+        })
+    }
+}
+
+/// A size, written with its unit: `500MB`, `2GB`, `1GiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+/// Units of sizes, in bytes; the largest that divides a size comes first.
+const SIZE_UNITS: [(&str, u64); 9] = [
+    ("TB", 1_000_000_000_000),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+    ("KB", 1_000),
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("B", 1),
+];
+
+impl Size {
+    fn parse(text: &str) -> Option<Self> {
+        let digits = text.find(|letter: char| !letter.is_ascii_digit())?;
+        let (number, unit) = text.split_at(digits);
+        let (_, bytes) = SIZE_UNITS
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(unit.trim()))?;
+        number.parse::<u64>().ok()?.checked_mul(*bytes).map(Self)
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let unit = SIZE_UNITS
+            .iter()
+            .find(|(_, bytes)| self.0.is_multiple_of(*bytes));
+        let (name, bytes) = unit.copied().unwrap_or(("B", 1));
+        serializer.collect_str(&format_args!("{}{name}", self.0 / bytes))
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| {
+            serde::de::Error::custom(format!(
+                "a size is a whole number with its unit, as 500MB, 2GB or 1GiB: {text:?}"
             ))
         })
     }
@@ -127,6 +181,7 @@ impl Default for Config {
             keep_seconds: hours(6),
             keep_ten_seconds: hours(48),
             keep_minutes: hours(30 * 24),
+            history_max_size: Size(5_000_000_000),
             log: "info".to_owned(),
             log_format: LogFormat::Text,
         }
@@ -281,6 +336,12 @@ fn check(config: &Config) -> anyhow::Result<()> {
     {
         bail!("keep_seconds, keep_ten_seconds and keep_minutes must not get shorter in this order");
     }
+    if config.history_max_size.0 < MIN_HISTORY_BYTES {
+        bail!(
+            "history_max_size is less than 50MB: {:?}",
+            config.history_max_size.0
+        );
+    }
     if !(64 * 1024..=1024 * 1024 * 1024).contains(&config.ring_bytes) {
         bail!(
             "ring_bytes is not between 65536 and 1073741824: {:?}",
@@ -370,6 +431,23 @@ mod tests {
         let lines = describe(&config, &figment).unwrap();
         assert!(lines.contains("inspect = \"usage\""), "{lines}");
         assert!(Config::default().inspect.0.is_nothing());
+    }
+
+    #[test]
+    fn sizes_have_units_and_a_least_one() {
+        check_error("history_max_size = \"2\"", "as 500MB, 2GB or 1GiB");
+        check_error("history_max_size = \"2 parsecs\"", "\"2 parsecs\"");
+        check_error("history_max_size = \"99999999999TB\"", "a size is");
+        check_error("history_max_size = \"1MB\"", "less than 50MB");
+        for (text, bytes) in [("2GB", 2_000_000_000), ("1 gib", 1 << 30), ("7B", 7)] {
+            assert_eq!(Size::parse(text), Some(Size(bytes)), "{text}");
+        }
+        let (config, figment) = load(&Options::default()).unwrap();
+        let lines = describe(&config, &figment).unwrap();
+        assert!(
+            lines.contains("history_max_size = \"5GB\"  # default"),
+            "{lines}"
+        );
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod pool;
 mod probe;
 mod query;
 mod reader;
+mod reclaim;
 mod records;
 mod resources;
 mod rows;
@@ -40,6 +41,7 @@ mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use alerts::{AlertQuery, Edit, EditError, Edited, MAX_ALERTS};
 pub use export::{Export, ExportFormat, ExportQuery, ExportTable};
@@ -75,6 +77,14 @@ pub struct StoreConfig {
     pub queue: usize,
     /// How long rollups are kept.
     pub retention: Retention,
+    /// Most room rows may take on the disk; beyond it the oldest are given up,
+    /// those of the last day only when there is no other way. The file may be
+    /// half as large again before it is copied into a smaller one.
+    pub max_bytes: u64,
+    /// Least free room in the file that is worth a copy.
+    pub min_reclaim_bytes: u64,
+    /// Time between two looks at the room that rows take.
+    pub room_interval: Duration,
     /// How to open a file in a child process first; `None` opens it in this
     /// process at once, which a badly damaged file can end.
     pub probe: Option<ProbeCommand>,
@@ -90,6 +100,9 @@ impl StoreConfig {
             threads: 1,
             queue: 64,
             retention: Retention::default(),
+            max_bytes: 5_000_000_000,
+            min_reclaim_bytes: 64 << 20,
+            room_interval: Duration::from_secs(60),
             probe: None,
         }
     }
@@ -114,6 +127,9 @@ impl Store {
             threads,
             queue,
             retention,
+            max_bytes,
+            min_reclaim_bytes,
+            room_interval,
             probe,
         } = config;
         let refused = |reason: String| OpenError::Refused {
@@ -143,6 +159,9 @@ impl Store {
             threads,
             queue,
             retention,
+            max_bytes,
+            min_reclaim_bytes,
+            room_interval,
             probe,
         };
         let writer = Writer::start(connection, worker, Arc::clone(&shared))

@@ -21,6 +21,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use crate::probe::{Finding, ProbeCommand, examine_in_child, is_full_or_read_only, one_line};
+use crate::reclaim::remove_copy;
 use crate::schema::{SchemaError, connect, migrate};
 
 /// Where DuckDB's files have their name, and the name.
@@ -111,6 +112,10 @@ pub(crate) fn open(
     probe: Option<&ProbeCommand>,
 ) -> Result<Opened, OpenError> {
     check_writable(path)?;
+    remove_copy(path).map_err(|source| OpenError::Unwritable {
+        path: path.into(),
+        source,
+    })?;
     let mut notice = None;
     match examine_file(path)? {
         Content::Absent => {

@@ -125,6 +125,13 @@ impl Pending {
         self.batches.iter()
     }
 
+    /// Rows for one table.
+    pub(crate) fn rows_of<'a>(&'a self, table: &'a str) -> impl Iterator<Item = &'a RecordBatch> {
+        let rows = self.batches.iter().flat_map(|batch| &batch.rows);
+        rows.filter(move |(name, _)| *name == table)
+            .map(|(_, rows)| rows)
+    }
+
     /// Takes a batch, and tells what was dropped for it.
     pub(crate) fn push(&mut self, batch: history::Batch) -> Counts {
         let (batch, mut dropped) = Batch::new(self.n_numbered + 1, batch);

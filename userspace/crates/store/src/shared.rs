@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use duckdb::Connection;
 use modeltap_core::history::Batch;
+use modeltap_core::time::UnixNs;
 
 use crate::open::{directory_of, log_of};
 use crate::pool::Pool;
@@ -82,6 +83,12 @@ pub struct Stats {
     pub path: PathBuf,
     /// Size of the file and its log, in bytes.
     pub size_bytes: u64,
+    /// Of it: in use; the rest is taken by new rows first. As of the last look.
+    pub used_bytes: u64,
+    /// Everything before this was given up because there was no room for it.
+    pub given_up_before: Option<UnixNs>,
+    /// Copies into a smaller file since the start.
+    pub n_reclaimed: u64,
     /// Why the last attempt to write failed; `None` while writing works.
     pub error: Option<String>,
     /// What became of an older file that could not be used.
@@ -111,6 +118,9 @@ pub(crate) struct Shared {
     /// For SQL of the user's and for exports: one of each at a time.
     pub(crate) sandbox: Pool,
     pub(crate) exports: Pool,
+    pub(crate) used_bytes: AtomicU64,
+    pub(crate) n_reclaimed: AtomicU64,
+    pub(crate) given_up_before: Mutex<Option<UnixNs>>,
 }
 
 impl Shared {
@@ -124,6 +134,9 @@ impl Shared {
             readers: Pool::new(N_READERS, MAX_WAITING),
             sandbox: Pool::new(1, 2),
             exports: Pool::new(1, 1),
+            used_bytes: AtomicU64::new(0),
+            n_reclaimed: AtomicU64::new(0),
+            given_up_before: Mutex::default(),
         }
     }
 
@@ -133,6 +146,9 @@ impl Shared {
         Stats {
             path: self.path.clone(),
             size_bytes: size(self.path.clone()) + size(log_of(&self.path)),
+            used_bytes: self.used_bytes.load(Ordering::Relaxed),
+            given_up_before: *lock(&self.given_up_before),
+            n_reclaimed: self.n_reclaimed.load(Ordering::Relaxed),
             error: lock(&self.error).clone(),
             notice: lock(&self.notice).clone(),
             written: counts.written,
@@ -192,6 +208,6 @@ impl Shared {
 }
 
 /// A query that panicked leaves a connection that still works.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -36,6 +36,11 @@ impl Default for Retention {
 
 /// Microseconds in a second.
 const US: i64 = 1_000_000;
+/// What is kept if there is room for it in any width.
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+/// How long the narrow windows are kept where room is short.
+const LEAST_SECONDS: Duration = Duration::from_secs(600);
+const LEAST_TEN_SECONDS: Duration = Duration::from_secs(3_600);
 /// Rows merged in one step: at first, at least and at most.
 const FIRST_ROWS: i64 = 5_000;
 const MIN_ROWS: i64 = 1_000;
@@ -77,6 +82,15 @@ struct End {
 }
 
 impl Retention {
+    /// Has figures merged earlier; false where they are as early as may be.
+    fn shorten(&mut self) -> bool {
+        let before = *self;
+        let shorter = |age: Duration, least: Duration| (age / 2).max(least).min(age);
+        self.seconds = shorter(self.seconds, LEAST_SECONDS);
+        self.ten_seconds = shorter(self.ten_seconds, LEAST_TEN_SECONDS);
+        *self != before
+    }
+
     fn moves(self) -> [Move; 5] {
         let of = |from, to, kind, width_seconds, block_seconds, age| Move {
             from,
@@ -142,6 +156,17 @@ pub(crate) enum Step {
     Idle,
 }
 
+/// What was given up for want of room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GivenUp {
+    /// Everything before this time.
+    Before(UnixNs),
+    /// Narrow windows: figures are merged earlier from now on.
+    Width,
+    /// There is nothing.
+    Nothing,
+}
+
 impl Aging {
     pub(crate) fn new(retention: Retention) -> Self {
         Self {
@@ -185,6 +210,16 @@ impl Aging {
         Ok(Step::Idle)
     }
 
+    /// Forgets when tables are worth a look: the clock was set.
+    pub(crate) fn look_everywhere(&mut self) {
+        self.due.fill(i64::MIN);
+    }
+
+    /// Whether every table was looked at since rows or retention changed.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.due.iter().all(|due| *due > i64::MIN)
+    }
+
     /// Adapts the next step to what the last one took.
     pub(crate) fn took(&mut self, elapsed: Duration) {
         if elapsed > STEP_LIMIT {
@@ -192,6 +227,44 @@ impl Aging {
         } else if elapsed < STEP_LIMIT / 4 {
             self.n_rows = (self.n_rows * 2).min(MAX_ROWS);
         }
+    }
+
+    /// Gives up the oldest hour of everything, because there is no room for it;
+    /// where that would be of the last day, figures are merged earlier first.
+    pub(crate) fn give_up(
+        &mut self,
+        connection: &mut Connection,
+        now: UnixNs,
+    ) -> duckdb::Result<GivenUp> {
+        let tables = TIERS
+            .iter()
+            .chain(&RESOURCE_TIERS)
+            .map(|tier| (tier.table, "start"));
+        let tables: Vec<_> = tables
+            .chain([("exemplars", "finished"), ("events", "happened")])
+            .collect();
+        let mut first = i64::MAX;
+        for (table, time) in &tables {
+            first = first.min(oldest(connection, table, time)?.unwrap_or(i64::MAX));
+        }
+        if first == i64::MAX {
+            return Ok(GivenUp::Nothing);
+        }
+        let hour = DELETED_SECONDS * US;
+        let until = first - first.rem_euclid(hour) + hour;
+        let is_of_last_day = until > micros(now).saturating_sub(age_us(DAY));
+        if is_of_last_day && self.retention.shorten() {
+            self.due.fill(i64::MIN);
+            return Ok(GivenUp::Width);
+        }
+        let transaction = connection.transaction()?;
+        for (table, time) in &tables {
+            delete(&transaction, table, time, until)?;
+        }
+        transaction.commit()?;
+        self.due.fill(i64::MIN);
+        let until = u64::try_from(until).unwrap_or_default();
+        Ok(GivenUp::Before(UnixNs(until.saturating_mul(1_000))))
     }
 
     /// Moves a piece; where there is none yet, tells when to look again.

@@ -1,5 +1,7 @@
 //! The thread that writes.
 
+mod room;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
@@ -16,6 +18,7 @@ use crate::alerts::{self, Edit, EditError, Edited};
 use crate::open::{self, OpenError, Why};
 use crate::pending::Pending;
 use crate::probe::{ProbeCommand, is_about_damage, one_line};
+use crate::reclaim::Reclaim;
 use crate::schema::APPENDED;
 use crate::shared::{Counts, Shared, Stats};
 use crate::tiers::{Aging, Retention, Step};
@@ -28,6 +31,9 @@ const AGING: Duration = Duration::from_secs(10);
 /// takes a twentieth of a core; and at least.
 const AGING_REST: u32 = 20;
 const MIN_AGING_REST: Duration = Duration::from_millis(20);
+/// Time between looks at a copy under way, and after one that failed.
+const RECLAIM_LOOK: Duration = Duration::from_millis(100);
+const RECLAIM_PAUSE: Duration = Duration::from_secs(600);
 /// Failures in a row after which a damaged file makes way for a new one.
 const MAX_DAMAGED: u32 = 3;
 /// Longest a stop waits for what is queued.
@@ -41,6 +47,9 @@ pub(crate) struct WorkerConfig {
     pub(crate) threads: u32,
     pub(crate) queue: usize,
     pub(crate) retention: Retention,
+    pub(crate) max_bytes: u64,
+    pub(crate) min_reclaim_bytes: u64,
+    pub(crate) room_interval: Duration,
     pub(crate) probe: Option<ProbeCommand>,
 }
 
@@ -48,6 +57,8 @@ enum Message {
     Batch(Box<history::Batch>),
     Edit(Box<Edit>, Edited),
     Flush(SyncSender<()>),
+    /// Does all the work of age, as if it were that time.
+    Age(UnixNs, SyncSender<()>),
 }
 
 /// The door to the writing thread. When the last one is dropped the thread
@@ -80,6 +91,9 @@ impl Writer {
             n_damaged: 0,
             aging,
             aging_at: Instant::now(),
+            room_at: Instant::now(),
+            told_now: None,
+            reclaim: None,
         };
         let thread = std::thread::Builder::new()
             .name("store".into())
@@ -138,6 +152,19 @@ impl Writer {
         }
     }
 
+    /// Does all the work of age and size at once, as if it were `now`, and
+    /// waits for it: benchmarks and tests have no weeks to wait. From then on
+    /// it is `now` until the next call.
+    #[doc(hidden)]
+    pub fn age(&self, now: UnixNs) {
+        let (done, wait) = mpsc::sync_channel(1);
+        if let Some(inbox) = &self.inbox
+            && inbox.send(Message::Age(now, done)).is_ok()
+        {
+            let _ended = wait.recv();
+        }
+    }
+
     /// The store's own state.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -184,6 +211,11 @@ struct Worker {
     n_damaged: u32,
     aging: Aging,
     aging_at: Instant,
+    /// When the size is looked at next.
+    room_at: Instant,
+    /// The time that takes the wall clock's place.
+    told_now: Option<UnixNs>,
+    reclaim: Option<Reclaim>,
 }
 
 impl Worker {
@@ -223,6 +255,11 @@ impl Worker {
             Message::Batch(batch) => self.shared.gave_up(self.pending.push(*batch)),
             Message::Edit(edit, done) => done(self.edit(&edit)),
             Message::Flush(done) => flushes.push(done),
+            Message::Age(now, done) => {
+                self.write();
+                self.age_fully(now);
+                let _gone = done.send(());
+            }
         }
     }
 
@@ -258,6 +295,9 @@ impl Worker {
                     WriteError::Database(error) => error.to_string(),
                     WriteError::Open(error) => error.in_one_line(),
                 };
+                if self.reclaim.is_some() {
+                    self.abandon_reclaim("history cannot be written");
+                }
                 if self.shared.failed(&error) {
                     warn!(error, "cannot write history; it is tried again");
                 }
@@ -297,13 +337,12 @@ impl Worker {
         }
         let transaction = connection.transaction()?;
         for table in APPENDED {
-            let of_table = self.pending.iter().flat_map(|batch| &batch.rows);
-            let mut of_table = of_table.filter(|(name, _)| *name == table).peekable();
+            let mut of_table = self.pending.rows_of(table).peekable();
             if of_table.peek().is_none() {
                 continue;
             }
             let mut appender = transaction.appender(table)?;
-            for (_, rows) in of_table {
+            for rows in of_table {
                 appender.append_record_batch(rows.clone())?;
             }
             appender.flush()?;
@@ -317,6 +356,11 @@ impl Worker {
         )?;
         transaction.commit()?;
         self.written_batch = last;
+        if let Some(reclaim) = &self.reclaim
+            && let Err(error) = reclaim.append(connection, &self.pending)
+        {
+            self.abandon_reclaim(&error.to_string());
+        }
         Ok(())
     }
 
@@ -325,20 +369,29 @@ impl Worker {
     }
 
     fn age(&mut self) {
+        if self.reclaim.is_some() {
+            self.finish_reclaim();
+            self.aging_at = Instant::now() + RECLAIM_LOOK;
+            return;
+        }
         let Some(connection) = &mut self.connection else {
             return;
         };
         let began = Instant::now();
-        match self.aging.step(connection, wall_clock()) {
+        let now = self.told_now.unwrap_or_else(wall_clock);
+        match self.aging.step(connection, now) {
             Ok(step) => {
                 self.n_damaged = 0;
                 let elapsed = began.elapsed();
                 self.aging.took(elapsed);
                 let rest = match step {
                     Step::Worked => (elapsed * AGING_REST).max(MIN_AGING_REST),
-                    Step::Idle => AGING,
+                    Step::Idle => AGING.min(self.config.room_interval),
                 };
                 self.aging_at = Instant::now() + rest;
+                if self.room_at <= Instant::now() {
+                    self.look_at_room(now);
+                }
             }
             Err(error) => {
                 if self.shared.failed(&error.to_string()) {
@@ -384,6 +437,9 @@ impl Worker {
             .as_ref()
             .is_some_and(|connection| connection.execute_batch("SELECT 1").is_err());
         if is_broken {
+            if self.reclaim.is_some() {
+                self.abandon_reclaim("the database broke");
+            }
             self.shared.close_readers();
             self.connection = None;
         }
@@ -422,6 +478,9 @@ impl Worker {
                 n_rows = lost.total(),
                 "history could not be written before the end"
             );
+        }
+        if let Some(reclaim) = self.reclaim.take() {
+            reclaim.abandon(self.connection.as_ref());
         }
         if let Some(connection) = self.connection.take()
             && let Err(error) = connection.execute_batch("CHECKPOINT")
