@@ -108,7 +108,7 @@ mod tests {
         let mut journal = Journal::default();
         for n in 0..130 {
             let accounting = CaptureAccounting {
-                events_lost: (n >= 5).then_some(n * 10).unwrap_or_default(),
+                events_lost: if n >= 5 { n * 10 } else { 0 },
                 events_dropped: 2,
                 ..CaptureAccounting::default()
             };

@@ -132,7 +132,7 @@ fn rule_made_on_the_page_fires_on_every_page_and_is_deleted() {
     assert_eq!(rule.service.as_deref(), Some(container.name()));
 
     // Its window begins with it.
-    load::run(
+    let _rows = load::run(
         Target::inside(&container, 8000),
         load::spread(load::mix(400)),
     );
