@@ -1,9 +1,11 @@
 //! What a day of steady traffic costs: disk by service and processor time.
 //!
-//! `cargo bench -p modeltap-store --bench steady -- SERVICES HOURS [SECONDS A COMMIT]`
+//! `cargo bench -p modeltap-store --bench steady -- SERVICES HOURS SECONDS REQUESTS COMMIT`
 //!
-//! Ten routes a service, five requests a second and route, everything measured
-//! that can be; one container a service. Time is simulated: rows move on as if
+//! Ten routes a service, each with one to two times that many requests in so
+//! many seconds (REQUESTS 1 and SECONDS 10: 0.1 to 0.2 a second), everything
+//! measured that can be; one container a service, COMMIT seconds in one
+//! transaction. Time is simulated: rows move on as if
 //! it had passed.
 
 use std::path::Path;
@@ -21,9 +23,6 @@ use modeltap_store::{Store, StoreConfig, Writer};
 /// A multiple of six hours.
 const EPOCH: u64 = 1_700_006_400;
 const ROUTES: usize = 10;
-const REQUESTS: u64 = 5;
-/// Windows that repeat: making them is not what is measured.
-const VARIANTS: usize = 997;
 
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|word| word != "--bench");
@@ -32,7 +31,8 @@ fn main() {
             .next()
             .map_or(default, |word| word.parse().expect("a number"))
     };
-    let (n_services, hours, a_commit) = (number(10), number(24), number(60));
+    let (n_services, hours) = (number(10), number(24));
+    let (every, n_requests, a_commit) = (number(10), number(1), number(1));
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("modeltap.duckdb");
     let (writer, reader) = Store::open(StoreConfig::new(&path)).expect("the store opens");
@@ -42,8 +42,6 @@ fn main() {
     let routes: Vec<Arc<str>> = (0..ROUTES)
         .map(|n| format!("/v1/route-{n}").into())
         .collect();
-    let variants: Vec<Figures> = (0..VARIANTS as u64).map(figures).collect();
-
     writer.age(UnixNs(EPOCH * 1_000_000_000));
     let began = Instant::now();
     let mut batch = Batch::default();
@@ -52,7 +50,10 @@ fn main() {
         for (s, service) in services.iter().enumerate() {
             let container: Arc<str> = format!("{service}-1").into();
             for (r, route) in routes.iter().enumerate() {
-                let variant = (second as usize * 31 + s * 17 + r * 7) % VARIANTS;
+                let seed = (second * n_services + s as u64) * ROUTES as u64 + r as u64;
+                if !seed.is_multiple_of(every) {
+                    continue;
+                }
                 batch.rollups.push(Rollup {
                     key: SeriesKey {
                         service: service.clone(),
@@ -64,7 +65,7 @@ fn main() {
                     },
                     start,
                     width: Duration::from_secs(1),
-                    figures: variants[variant].clone(),
+                    figures: figures(seed, n_requests),
                 });
             }
             batch
@@ -113,10 +114,10 @@ fn thread_cpu(name: &str) -> Duration {
 }
 
 /// The window of one route: durations of some 50 ms with a long tail.
-fn figures(seed: u64) -> Figures {
+fn figures(seed: u64, n_requests: u64) -> Figures {
     let mut figures = Figures::default();
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    for _ in 0..REQUESTS {
+    let mut state = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    for _ in 0..n_requests + seed % (n_requests + 1) {
         let mut uniform = || {
             state ^= state << 13;
             state ^= state >> 7;
@@ -124,7 +125,7 @@ fn figures(seed: u64) -> Figures {
             (state >> 11) as f64 / (1_u64 << 53) as f64
         };
         let normal = (0..6).map(|_| uniform()).sum::<f64>() - 3.0;
-        let duration = Duration::from_secs_f64(0.05 * (normal * 0.7).exp());
+        let duration = Duration::from_secs_f64(0.05 * (normal * 0.5).exp());
         let ns = duration.as_nanos() as u64;
         figures.n_requests += 1;
         figures.duration_sum_ns += ns;

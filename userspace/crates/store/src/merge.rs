@@ -14,18 +14,20 @@ use crate::records::{self, ResourceRow};
 use crate::rows::{RowKey, Rows};
 use crate::schema::{COLUMNS, RESOURCE_COLUMNS};
 
-/// Rows of one service from one time to before another, in microseconds.
+/// Rows of one service, or of some that follow each other by name, from one
+/// time to before another, in microseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Piece {
     pub(crate) service: String,
+    pub(crate) last_service: String,
     pub(crate) first: i64,
     pub(crate) end: i64,
 }
 
 /// The condition that says what is in a piece; its parameters are the
-/// service, `first` and `end`.
+/// services, `first` and `end`.
 pub(crate) const IN_PIECE: &str =
-    "service = ? AND start >= make_timestamp(?) AND start < make_timestamp(?)";
+    "service >= ? AND service <= ? AND start >= make_timestamp(?) AND start < make_timestamp(?)";
 
 /// Merges a piece of a table of rollups into windows of `width` microseconds,
 /// in the order in which they are read: by route and time.
@@ -51,7 +53,12 @@ pub(crate) fn merged_rollups(
     let columns = COLUMNS[1..].join(", ");
     let sql = format!("SELECT epoch_us(start), {columns} FROM {table} WHERE {IN_PIECE}");
     let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![piece.service, piece.first, piece.end])?;
+    let mut rows = statement.query(params![
+        piece.service,
+        piece.last_service,
+        piece.first,
+        piece.end
+    ])?;
     let mut merged = BTreeMap::new();
     let mut names = Names::default();
     while let Some(row) = rows.next()? {
@@ -103,7 +110,12 @@ pub(crate) fn resources(
     let sql =
         format!("SELECT epoch_us(start), {columns} FROM {table} WHERE {IN_PIECE} ORDER BY start");
     let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![piece.service, piece.first, piece.end])?;
+    let mut rows = statement.query(params![
+        piece.service,
+        piece.last_service,
+        piece.first,
+        piece.end
+    ])?;
     let mut merged: BTreeMap<(String, i64), ResourceFigures> = BTreeMap::new();
     while let Some(row) = rows.next()? {
         let start: i64 = row.get(0)?;

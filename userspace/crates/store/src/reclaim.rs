@@ -105,9 +105,7 @@ impl Reclaim {
         let name: String =
             connection.query_row("SELECT current_database()", [], |row| row.get(0))?;
         let quoted = copy.to_string_lossy().replace('\'', "''");
-        connection.execute_batch(&format!(
-            "ATTACH '{quoted}' AS {COPY} (STORAGE_VERSION 'latest')"
-        ))?;
+        connection.execute_batch(&format!("ATTACH '{quoted}' AS {COPY}"))?;
         let started = Self::start(path, connection, &name);
         if started.is_err() {
             // It may not be attached; what matters is the first failure.

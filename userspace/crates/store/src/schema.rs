@@ -160,7 +160,7 @@ pub(crate) const EVENT_COLUMNS: [&str; 5] = ["happened", "kind", "service", "con
 
 /// Log beyond which DuckDB writes a checkpoint: far below the memory limit,
 /// because a log that does not fit cannot be read again at the next start.
-const CHECKPOINT_THRESHOLD: &str = "8MiB";
+const CHECKPOINT_THRESHOLD: &str = "24MiB";
 
 /// Most that a query may put on the disk while it runs.
 const MAX_TEMPORARY: &str = "256MiB";
