@@ -133,7 +133,7 @@ fn broken_configuration_is_named_with_its_origin() {
 }
 
 #[test]
-fn file_that_is_no_database_is_named_and_left_as_it_is() {
+fn file_that_is_no_database_makes_way_and_is_kept() {
     let Some(_ground) = ground::take("no-database") else {
         return;
     };
@@ -141,6 +141,18 @@ fn file_that_is_no_database_is_named_and_left_as_it_is() {
     let file = data.path().join("modeltap.duckdb");
     let text = "somebody's notes\n".repeat(1_000);
     fs::write(&file, &text).unwrap();
-    check(&start(data.path()).fails(), &["modeltap.duckdb"]);
-    assert_eq!(fs::read_to_string(file).unwrap(), text);
+    let daemon = start(data.path()).ready();
+    let store = daemon.status().store;
+    assert!(store.ok, "{store:?}");
+    let notice = store.notice.expect("it is told what became of the file");
+    let kept: Vec<_> = fs::read_dir(data.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_string_lossy().contains("foreign"))
+        .collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert_eq!(fs::read_to_string(&kept[0]).unwrap(), text);
+    let name = kept[0].file_name().unwrap().to_string_lossy().into_owned();
+    assert!(notice.contains(&name), "{notice}");
+    daemon.stop();
 }
