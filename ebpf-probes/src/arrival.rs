@@ -114,9 +114,12 @@ pub fn sk_data_ready(ctx: RawTracePointContext) -> i32 {
 /// A read of a socket took bytes out of it, in the task that reads.
 #[raw_tracepoint(tracepoint = "sock_recv_length")]
 pub fn sock_recv_length(ctx: RawTracePointContext) -> i32 {
+    let socket = Socket(ctx.arg::<u64>(0));
     let length = ctx.arg::<i32>(1);
-    if length > 0 && ctx.arg::<i32>(2) & MSG_PEEK == 0 {
-        received(Socket(ctx.arg::<u64>(0)), length as u32);
+    if length == -uring::EAGAIN {
+        uring::postponed(socket, DIRECTION_READ);
+    } else if length > 0 && ctx.arg::<i32>(2) & MSG_PEEK == 0 {
+        received(socket, length as u32);
     }
     0
 }

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | of the thread that submitted it, at once | `submit_req`, `file_get` |
 //! | of one that waited for the socket, multishot ones too | `poll_arm` |
+//! | of one whose socket was ready after all, when it was about to wait | its first try, that moved nothing |
 //! | of a worker thread of io_uring | the worker's own record |
 //! | none of these (fixed files in a chain) | `complete`, from the request's buffer |
 //!
@@ -49,6 +50,8 @@ mod opcode {
     pub const WRITEV_FIXED: u8 = 61;
 }
 
+/// Nothing to read, or no room to write to.
+pub const EAGAIN: i32 = 11;
 /// `IORING_CQE_F_BUFFER`: the kernel chose the buffer.
 const FLAG_BUFFER: u32 = 1;
 
@@ -154,11 +157,14 @@ pub fn io_uring_complete(ctx: RawTracePointContext) -> i32 {
 /// A write to a socket put bytes into it, in the task that writes.
 #[raw_tracepoint(tracepoint = "sock_send_length")]
 pub fn sock_send_length(ctx: RawTracePointContext) -> i32 {
+    let socket = Socket(ctx.arg::<u64>(0));
     let length = ctx.arg::<i32>(1);
+    if length == -EAGAIN {
+        postponed(socket, DIRECTION_WRITE);
+    }
     if length <= 0 || !is_in_use() {
         return 0;
     }
-    let socket = Socket(ctx.arg::<u64>(0));
     let Some(state) = arrival::known(socket) else {
         return 0;
     };
@@ -166,6 +172,22 @@ pub fn sock_send_length(ctx: RawTracePointContext) -> i32 {
         state.unexplained_write = length as u64;
     }
     0
+}
+
+/// A request could move nothing now. It tries again when its socket is ready,
+/// or, if that came meanwhile, behind those that its thread submits next: then
+/// no tracepoint names it again.
+#[inline(always)]
+pub fn postponed(socket: Socket, direction: u16) {
+    if URING.load().is_seen == 0 || !is_in_use() {
+        return;
+    }
+    let Some(request) = of_thread().filter(|request| request.moves(socket, direction)) else {
+        return;
+    };
+    if let Some(state) = arrival::state(socket) {
+        state.requests[slot(direction)] = request.0;
+    }
 }
 
 /// Reports the bytes a socket just moved, if a request of io_uring moved them.
@@ -261,19 +283,20 @@ fn tell(
 /// The request that moves bytes of a socket now.
 #[inline(always)]
 fn running(socket: Socket, state: &SocketState, direction: u16) -> Option<Request> {
-    let is_it = |request: &Request| {
-        request.0 != 0
-            && request.direction() == Some(direction)
-            && request.socket().is_some_and(|of| of.0 == socket.0)
-    };
-    // SAFETY: the entry is the thread's own.
-    let of_thread = THREADS
-        .get_ptr(thread())
-        .map(|request| Request(unsafe { *request }));
-    of_thread
+    let is_it = |request: &Request| request.moves(socket, direction);
+    of_thread()
         .filter(is_it)
         .or_else(|| Some(Request(state.requests[slot(direction)])).filter(is_it))
         .or_else(|| of_worker().filter(is_it))
+}
+
+/// The request that the calling thread submitted or took up last.
+#[inline(always)]
+fn of_thread() -> Option<Request> {
+    // SAFETY: the entry is the thread's own.
+    THREADS
+        .get_ptr(thread())
+        .map(|request| Request(unsafe { *request }))
 }
 
 /// The request that the calling task works on, if it is a worker of io_uring.
@@ -348,6 +371,14 @@ impl Request {
     #[inline(always)]
     fn socket(self) -> Option<Socket> {
         Socket::of_file(read(self.0, URING.load().request_file)?)
+    }
+
+    /// Whether it is one for a socket, and moves bytes that way.
+    #[inline(always)]
+    fn moves(self, socket: Socket, direction: u16) -> bool {
+        self.0 != 0
+            && self.direction() == Some(direction)
+            && self.socket().is_some_and(|of| of.0 == socket.0)
     }
 
     /// Where the `length` bytes lie that it just moved.

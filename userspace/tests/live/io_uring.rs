@@ -51,7 +51,7 @@ fn single_shot_requests_are_exact() {
 
 #[test]
 fn provided_buffers_are_exact() {
-    check("uring-provided", "/rings provided 8000", 200);
+    check("uring-provided", "/rings provided 8000", 2_000);
 }
 
 #[test]
