@@ -26,6 +26,7 @@ mod emit;
 mod filter;
 mod kernel;
 mod maps;
+mod segments;
 mod socket;
 mod splice;
 mod sweep;

@@ -38,11 +38,6 @@ pub static CONNECTIONS: HashMap<u64, TrackedConnection> = HashMap::with_max_entr
 #[map]
 pub static LISTENERS: HashMap<ListenerKey, u32> = HashMap::with_max_entries(16_384, 0);
 
-/// As many entries as one call may move messages (`UIO_MAXIOV`): walking
-/// through them is a loop of that many rounds.
-#[map]
-pub static MESSAGES: Array<u32> = Array::with_max_entries(1024, 0);
-
 /// How much is captured; one entry.
 #[map]
 pub static CONFIG: Array<CaptureConfig> = Array::with_max_entries(1, 0);

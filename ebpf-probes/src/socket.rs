@@ -1,8 +1,6 @@
 //! Bytes that system calls moved: where they lie in user memory and how many
 //! of them are captured.
 
-use core::mem::size_of;
-
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::helpers::generated::bpf_probe_read_user as probe_read_user;
@@ -11,16 +9,13 @@ use aya_ebpf::programs::TracePointContext;
 use modeltap_abi::config::{
     CONNECTION_UNANNOUNCED, CONNECTION_UNIX, CaptureConfig, TrackedConnection,
 };
-use modeltap_abi::event::{
-    DIRECTION_READ, DIRECTION_WRITE, Data, KIND_DATA, MAX_CAPTURE_BYTES, MAX_SEGMENTS,
-    MAX_VECTORED_CAPTURE_BYTES,
-};
+use modeltap_abi::event::{DIRECTION_READ, DIRECTION_WRITE, Data, KIND_DATA, MAX_CAPTURE_BYTES};
 
 use crate::connection::{announce_late, inherit};
 use crate::filter::{tgid, watched_cgroup};
 use crate::kernel::{Arguments, Socket, Task};
 use crate::maps::{CONFIG, DataEvent, SCRATCH};
-use crate::{arrival, beginnings, drain, emit, unix};
+use crate::{arrival, beginnings, drain, emit, segments, unix};
 
 /// Flags of a receive that takes nothing from the stream: `MSG_OOB` (urgent
 /// data is beside it), `MSG_PEEK` (it will be read again) and `MSG_ERRQUEUE`
@@ -35,8 +30,14 @@ pub(crate) enum Memory {
     Buffer(u64),
     /// An array of `struct iovec`, and how many.
     Segments(u64, u64),
-    /// Not in user memory.
-    Elsewhere,
+    /// An array of `struct mmsghdr`, and how many.
+    Messages(u64, u64),
+}
+
+impl Memory {
+    /// Not in user memory. No variant: what one leaves out, the compiler
+    /// leaves undefined, and the verifier does not let that be passed on.
+    pub(crate) const ELSEWHERE: Self = Self::Segments(0, 0);
 }
 
 macro_rules! probes {
@@ -81,7 +82,7 @@ probes! {
         |arguments| Some(message_segments(arguments.second()));
     /// `sendfile(out_fd, in_fd, offset, count)` returned: the bytes are a
     /// file's and never were in user memory.
-    sys_exit_sendfile64: DIRECTION_WRITE, first, |_arguments| Some(Memory::Elsewhere);
+    sys_exit_sendfile64: DIRECTION_WRITE, first, |_arguments| Some(Memory::ELSEWHERE);
 }
 
 /// What the system call returned: at offset 16 of every exit tracepoint.
@@ -97,7 +98,7 @@ pub(crate) fn received(flags: u64, memory: impl FnOnce() -> Memory) -> Option<Me
     if flags & MSG_TAKES_NOTHING != 0 {
         None
     } else if flags & MSG_TRUNC != 0 {
-        Some(Memory::Elsewhere)
+        Some(Memory::ELSEWHERE)
     } else {
         Some(memory())
     }
@@ -109,7 +110,7 @@ pub(crate) fn received(flags: u64, memory: impl FnOnce() -> Memory) -> Option<Me
 pub(crate) fn message_segments(message: u64) -> Memory {
     // SAFETY: the helper checks the address and fails where it cannot read.
     let words = unsafe { bpf_probe_read_user((message + 16) as *const [u64; 2]) };
-    words.map_or(Memory::Elsewhere, |[segments, n]| {
+    words.map_or(Memory::ELSEWHERE, |[segments, n]| {
         Memory::Segments(segments, n)
     })
 }
@@ -136,7 +137,7 @@ fn moved(
     let Some(memory) = memory else { return };
     let length = length as u32;
     if let Some((socket, connection)) = tracked(task, fd, cgroup_id, direction, length) {
-        report::<MAX_SEGMENTS>(socket, connection, direction, length, &memory);
+        report(socket, connection, direction, length, &memory);
     }
 }
 
@@ -174,11 +175,10 @@ pub(crate) fn known(task: Task, fd: u64) -> Option<(Socket, &'static mut Tracked
     Some((socket, connection))
 }
 
-/// Reports `length` bytes that a call moved, and counts them; of a vectored
-/// call `SEGMENTS` are captured at most. For programs that may use this
-/// processor's [`SCRATCH`].
+/// Reports `length` bytes that a call moved, and counts them. For programs
+/// that may use this processor's [`SCRATCH`].
 #[inline(always)]
-pub(crate) fn report<const SEGMENTS: usize>(
+pub(crate) fn report(
     socket: Socket,
     connection: &mut TrackedConnection,
     direction: u16,
@@ -216,10 +216,8 @@ pub(crate) fn report<const SEGMENTS: usize>(
     let cgroup_id = connection.cgroup_id;
     let captured = match *memory {
         Memory::Buffer(address) => copy_buffer(event, address, wanted, cgroup_id),
-        Memory::Segments(segments, n) => {
-            copy_segments::<SEGMENTS>(event, segments, n, wanted, cgroup_id)
-        }
-        Memory::Elsewhere => 0,
+        Memory::Messages(messages, n) => segments::copy_messages(messages, n, wanted, cgroup_id),
+        Memory::Segments(segments, n) => segments::copy(segments, n, wanted, cgroup_id),
     };
     connection.turn_captured = connection.turn_captured.saturating_add(captured);
     event.data.captured = captured;
@@ -290,60 +288,10 @@ fn copy_buffer(event: &mut DataEvent, address: u64, wanted: u32, cgroup_id: u64)
     length
 }
 
-/// Copies the first segments one behind the other.
-#[inline(always)]
-fn copy_segments<const SEGMENTS: usize>(
-    event: &mut DataEvent,
-    segments: u64,
-    n: u64,
-    wanted: u32,
-    cgroup_id: u64,
-) -> u32 {
-    let mut filled = 0_u32;
-    for index in 0..SEGMENTS as u64 {
-        if index >= n || filled >= wanted {
-            break;
-        }
-        let address = segments + index * size_of::<[u64; 2]>() as u64;
-        // SAFETY: the helper checks the address and fails where it cannot read.
-        let Ok([base, length]) = (unsafe { bpf_probe_read_user(address as *const [u64; 2]) })
-        else {
-            emit::unreadable(cgroup_id);
-            break;
-        };
-        let missing = wanted - filled;
-        let take = if length < u64::from(missing) {
-            length as u32
-        } else {
-            missing
-        };
-        let take = bounded::<{ MAX_VECTORED_CAPTURE_BYTES as u32 }>(take);
-        let at = bounded::<{ MAX_VECTORED_CAPTURE_BYTES as u32 }>(filled);
-        // SAFETY: offset and length are each below half the size of `bytes`;
-        // the helper checks the user's address.
-        let result = unsafe {
-            probe_read_user(
-                event.bytes.as_mut_ptr().add(at as usize).cast(),
-                take,
-                base as *const _,
-            )
-        };
-        if result != 0 {
-            emit::unreadable(cgroup_id);
-            break;
-        }
-        filled += take;
-        if u64::from(take) < length {
-            break;
-        }
-    }
-    bounded::<{ MAX_VECTORED_CAPTURE_BYTES as u32 }>(filled)
-}
-
 /// At most `MAX`, which is one less than a power of two, in a way the verifier
 /// follows: the compiler would otherwise check one register and use its copy.
 #[inline(always)]
-fn bounded<const MAX: u32>(value: u32) -> u32 {
+pub(crate) fn bounded<const MAX: u32>(value: u32) -> u32 {
     let value = if value > MAX { MAX } else { value };
     #[cfg(target_arch = "bpf")]
     let value = {

@@ -41,6 +41,6 @@ fn spliced(length: i64) {
         ),
     };
     if let Some((socket, connection)) = found {
-        report::<0>(socket, connection, direction, length, &Memory::Elsewhere);
+        report(socket, connection, direction, length, &Memory::ELSEWHERE);
     }
 }

@@ -21,7 +21,7 @@ use aya_ebpf::macros::{map, raw_tracepoint};
 use aya_ebpf::maps::{Array, LruHashMap};
 use aya_ebpf::programs::RawTracePointContext;
 use modeltap_abi::config::CONNECTION_INHERITED;
-use modeltap_abi::event::{DIRECTION_READ, DIRECTION_WRITE, MAX_BATCH_SEGMENTS};
+use modeltap_abi::event::{DIRECTION_READ, DIRECTION_WRITE};
 
 use crate::arrival::{self, SocketState, is_served};
 use crate::connection::Found;
@@ -227,7 +227,7 @@ fn explain(request: Request, direction: u16, state: &mut SocketState, result: i3
         return;
     }
     let memory = if flags & FLAG_BUFFER != 0 {
-        Memory::Elsewhere
+        Memory::ELSEWHERE
     } else {
         request.own_memory()
     };
@@ -276,7 +276,7 @@ fn tell(
     let Some(connection) = socket.connection() else {
         return false;
     };
-    report::<MAX_BATCH_SEGMENTS>(socket, connection, direction, length, memory);
+    report(socket, connection, direction, length, memory);
     true
 }
 
@@ -407,12 +407,12 @@ impl Request {
                 (Some(base), Some(moved)) if moved >= u64::from(length) => {
                     Memory::Buffer(base + moved - u64::from(length))
                 }
-                _ => Memory::Elsewhere,
+                _ => Memory::ELSEWHERE,
             };
         }
         // Several buffers of the kernel's choice in one request.
         if kind == Some(offsets.type_segments) && shape == Shape::Buffer {
-            return Memory::Elsewhere;
+            return Memory::ELSEWHERE;
         }
         self.own_memory()
     }
@@ -431,7 +431,7 @@ impl Request {
             }),
             Shape::Pipe => None,
         }
-        .unwrap_or(Memory::Elsewhere)
+        .unwrap_or(Memory::ELSEWHERE)
     }
 }
 

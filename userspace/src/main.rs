@@ -22,10 +22,14 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use modeltap_capture::loader::LoadError;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Cli, Command};
 use crate::config::Config;
+
+/// Exit code where the running kernel lacks what the probes need.
+const KERNEL_CANNOT: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -34,7 +38,15 @@ fn main() -> ExitCode {
         Err(error) => {
             // One line: the causes stand behind each other.
             eprintln!("modeltap: {}", format!("{error:#}").replace('\n', " "));
-            ExitCode::FAILURE
+            let is_of_kernel = error
+                .chain()
+                .filter_map(|cause| cause.downcast_ref::<LoadError>())
+                .any(LoadError::is_of_kernel);
+            if is_of_kernel {
+                ExitCode::from(KERNEL_CANNOT)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }

@@ -49,14 +49,11 @@ pub const MAX_ARRIVALS: u32 = 15;
 pub const MAX_CAPTURE_BYTES: usize = 16 * 1024 - 1;
 /// The most bytes one event carries of a vectored call (`readv`, `sendmsg`).
 pub const MAX_VECTORED_CAPTURE_BYTES: usize = 8 * 1024 - 1;
-/// The most segments of a vectored call that are read.
-pub const MAX_SEGMENTS: usize = 16;
-/// The same of calls that are seen in larger programs (`sendmmsg`, io_uring),
-/// which the verifier would not follow through more.
-pub const MAX_BATCH_SEGMENTS: usize = 8;
-/// The most messages of one `recvmmsg` or `sendmmsg` that are captured; the
-/// rest is reported in one event without its bytes.
-pub const MAX_MESSAGES: usize = 64;
+/// The most segments of a vectored call that are read; of `recvmmsg` and
+/// `sendmmsg` each message counts as one more.
+pub const MAX_SEGMENTS: usize = 64;
+/// The most messages that one call may move (`UIO_MAXIOV`).
+pub const MAX_MESSAGES: usize = 1024;
 
 /// Begins every event.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -119,6 +119,12 @@ pub enum LoadError {
     /// The kernel refused the object.
     #[error("the kernel refused the probes")]
     Load(#[from] aya::EbpfError),
+    /// The kernel has no helper that a program calls.
+    #[error("this kernel has no BPF helper {helper}: it needs Linux 5.15 or newer")]
+    NoHelper {
+        /// The helper's name.
+        helper: String,
+    },
     /// The kernel refused a program.
     #[error("the kernel refused the probe {name}: {reason}; please report its version")]
     Program {
@@ -135,6 +141,20 @@ pub enum LoadError {
         /// What the kernel said.
         source: aya::maps::MapError,
     },
+}
+
+impl LoadError {
+    /// Whether the running kernel lacks what is needed: another one would do.
+    #[must_use]
+    pub fn is_of_kernel(&self) -> bool {
+        matches!(
+            self,
+            Self::NoBtf
+                | Self::NoKernelField { .. }
+                | Self::NoTracepoint { .. }
+                | Self::NoHelper { .. }
+        )
+    }
 }
 
 /// Checks what the kernel offers, without loading anything.
@@ -228,10 +248,24 @@ impl Probes {
 }
 
 fn refused(name: &'static str) -> impl FnOnce(ProgramError) -> LoadError {
-    move |error| LoadError::Program {
-        name,
-        reason: reason(&error),
+    move |error| {
+        let reason = reason(&error);
+        match missing_helper(&reason) {
+            Some(helper) => LoadError::NoHelper {
+                helper: helper.to_owned(),
+            },
+            None => LoadError::Program { name, reason },
+        }
     }
+}
+
+/// The helper that a kernel does not know: `unknown func bpf_loop#181`, and
+/// since Linux 6.10 `program of this type cannot use helper bpf_loop#181`.
+fn missing_helper(reason: &str) -> Option<&str> {
+    ["unknown func ", "cannot use helper "]
+        .iter()
+        .find_map(|said| reason.split_once(said))
+        .and_then(|(_, rest)| rest.split('#').next())
 }
 
 /// The kernel's log of a refused program tells every step it looked at, up to
@@ -329,5 +363,19 @@ fn forward_logs(ebpf: &mut Ebpf) {
             });
         }
         Err(error) => tracing::warn!(%error, "the probes' own messages will not be seen"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::missing_helper;
+
+    #[test]
+    fn helper_that_a_kernel_lacks_is_named() {
+        let old = "Invalid argument (os error 22): unknown func bpf_task_pt_regs#175";
+        assert_eq!(missing_helper(old), Some("bpf_task_pt_regs"));
+        let new = "program of this type cannot use helper bpf_task_pt_regs#175";
+        assert_eq!(missing_helper(new), Some("bpf_task_pt_regs"));
+        assert_eq!(missing_helper("R8 !read_ok"), None);
     }
 }
