@@ -1,10 +1,12 @@
 //! What rules compare the present with, read from history beside the counting.
 
+use std::ops::Range;
+
 use modeltap_api::alert_figures;
 use modeltap_core::alert::AlertMetric;
 use modeltap_core::time::UnixNs;
 use modeltap_metrics::alert::{Engine, Wanted};
-use modeltap_store::{QueryError, Reader};
+use modeltap_store::{FigureQuery, QueryError, Reader};
 use tokio::sync::mpsc;
 
 /// Figures read ahead of the task that counts.
@@ -81,19 +83,12 @@ fn read(
     let n_minutes = rates.map(|one| one.n_minutes).max().unwrap_or(0);
     // A minute in which no service had a request is one that was not watched.
     let all_first = minute.saturating_sub(n_minutes);
-    let all = alert_figures(
-        history,
-        AlertMetric::RequestRate,
-        None,
-        all_first * 60,
-        n_minutes,
-        60,
-    )?;
+    let of_all = by_minute(AlertMetric::RequestRate, None, all_first..minute);
+    let all = alert_figures(history, &of_all)?;
     for wanted in wanted {
         let first = minute.saturating_sub(wanted.n_minutes);
-        let n = minute - first;
-        let service = Some(&*wanted.service);
-        let mut values = alert_figures(history, wanted.metric, service, first * 60, n, 60)?;
+        let asked = by_minute(wanted.metric, Some(&*wanted.service), first..minute);
+        let mut values = alert_figures(history, &asked)?;
         if wanted.metric == AlertMetric::RequestRate {
             let skipped = usize::try_from(first - all_first).unwrap_or(usize::MAX);
             for (value, all) in values.iter_mut().zip(all.iter().skip(skipped)) {
@@ -110,4 +105,15 @@ fn read(
         }
     }
     Ok(())
+}
+
+fn by_minute(metric: AlertMetric, service: Option<&str>, minutes: Range<u64>) -> FigureQuery<'_> {
+    FigureQuery {
+        metric,
+        service,
+        min_requests: 1,
+        from: minutes.start * 60,
+        n_steps: minutes.end - minutes.start,
+        step: 60,
+    }
 }

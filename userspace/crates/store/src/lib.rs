@@ -18,6 +18,7 @@
 mod alerts;
 mod dense;
 mod export;
+mod figures;
 mod heatmap;
 mod kept;
 mod merge;
@@ -45,6 +46,7 @@ use std::time::Duration;
 
 pub use alerts::{AlertQuery, Edit, EditError, Edited, MAX_ALERTS};
 pub use export::{Export, ExportFormat, ExportQuery, ExportTable};
+pub use figures::FigureQuery;
 pub use heatmap::Heatmap;
 pub use kept::{EventQuery, ExemplarQuery, MAX_KEPT};
 pub use open::OpenError;

@@ -6,7 +6,7 @@ use modeltap_core::alert::{AlertMetric, AlertRule, Condition};
 use modeltap_core::measure::Measure;
 use modeltap_core::time::UnixNs;
 use modeltap_metrics::alert;
-use modeltap_store::{Metric, Query, QueryError, Reader, Stat};
+use modeltap_store::{FigureQuery, Metric, Query, QueryError, Reader, Stat};
 
 /// Seconds that a preview looks back.
 const PREVIEW_SECONDS: u64 = 24 * 60 * 60;
@@ -15,66 +15,71 @@ const MAX_STEPS: u64 = 1_440;
 /// Minutes of the past that a preview of an anomaly looks back on.
 const SEASONAL_MINUTES: u64 = 7 * 24 * 60 + 11;
 
-/// A figure of one service or of all together, a value every `step` seconds (whole minutes) from
-/// the second `from` (a multiple of it) on; `None` where nothing was seen, or
-/// where history does not tell the figure.
+/// A value a step; `None` where nothing was seen, or where history does not
+/// tell the figure.
 ///
 /// # Errors
 /// History cannot be read now.
-pub fn figures(
+pub fn figures(history: &Reader, query: &FigureQuery<'_>) -> Result<Vec<Option<f64>>, QueryError> {
+    let of = |metric, stat| series(history, (metric, stat), query);
+    let requests = || of(Metric::Requests, Stat::Count);
+    if query.metric == AlertMetric::ErrorRate {
+        let share = |(errors, requests): (Option<f64>, Option<f64>)| {
+            let n_requests = requests.filter(|n| is_enough(*n, query))?;
+            Some(errors.unwrap_or(0.0) / n_requests)
+        };
+        let errors = of(Metric::Errors, Stat::Count)?.into_iter();
+        return Ok(errors.zip(requests()?).map(share).collect());
+    }
+    if query.metric == AlertMetric::RequestRate {
+        return of(Metric::Requests, Stat::Rate);
+    }
+    let Some((metric, q)) = times(query.metric) else {
+        return history.alert_figure(query);
+    };
+    let mut values = of(metric, Stat::Quantile(q))?;
+    if query.min_requests > 1 {
+        for (value, n_requests) in values.iter_mut().zip(requests()?) {
+            value.take_if(|_| n_requests.is_none_or(|n| !is_enough(n, query)));
+        }
+    }
+    Ok(values)
+}
+
+fn is_enough(n_requests: f64, query: &FigureQuery<'_>) -> bool {
+    n_requests >= query.min_requests.max(1) as f64
+}
+
+/// A series of history, whose steps may be wider, at the steps asked for.
+fn series(
     history: &Reader,
-    metric: AlertMetric,
-    service: Option<&str>,
-    from: u64,
-    n_steps: u64,
-    step: u64,
+    (metric, stat): (Metric, Stat),
+    query: &FigureQuery<'_>,
 ) -> Result<Vec<Option<f64>>, QueryError> {
+    let step = query.step;
+    let end = query.from + query.n_steps * step;
     let mut values = Vec::new();
-    let mut at = from;
-    let end = from + n_steps * step;
+    let mut at = query.from;
     while at < end {
         let to = end.min(at + MAX_STEPS * step);
-        let part = |metric, stat| {
-            let query = Query {
-                metric,
-                stat,
-                from: seconds(at),
-                to: seconds(to),
-                step: Duration::from_secs(step),
-                service: service.map(str::to_owned),
-                container: None,
-                route: None,
-                method: None,
-                status_class: None,
-                by: None,
-            };
-            let found = history.query(&query)?;
-            let series = found.series.into_iter().next();
-            let found_step = found.step.as_secs();
-            let values = series.map_or_else(Vec::new, |series| series.values);
-            Ok::<_, QueryError>((found.from.seconds(), found_step, values))
-        };
+        let found = history.query(&Query {
+            metric,
+            stat,
+            from: seconds(at),
+            to: seconds(to),
+            step: Duration::from_secs(step),
+            service: query.service.map(str::to_owned),
+            container: None,
+            route: None,
+            method: None,
+            status_class: None,
+            by: None,
+        })?;
+        let one = found.series.into_iter().next();
+        let known = one.map_or_else(Vec::new, |series| series.values);
         let count = usize::try_from((to - at) / step).unwrap_or(0);
-        values.extend(match metric {
-            AlertMetric::RequestRate => {
-                let requests = part(Metric::Requests, Stat::Rate)?;
-                aligned(requests, at, step, count)
-            }
-            AlertMetric::ErrorRate => {
-                let errors = aligned(part(Metric::Errors, Stat::Count)?, at, step, count);
-                let requests = aligned(part(Metric::Requests, Stat::Count)?, at, step, count);
-                let share = |(errors, requests): (Option<f64>, Option<f64>)| {
-                    requests
-                        .filter(|n| *n > 0.0)
-                        .map(|n| errors.unwrap_or(0.0) / n)
-                };
-                errors.into_iter().zip(requests).map(share).collect()
-            }
-            other => match times(other) {
-                Some((metric, q)) => aligned(part(metric, Stat::Quantile(q))?, at, step, count),
-                None => vec![None; count],
-            },
-        });
+        let found = (found.from.seconds(), found.step.as_secs(), known);
+        values.extend(aligned(found, at, step, count));
         at = to;
     }
     Ok(values)
@@ -108,7 +113,15 @@ pub fn preview(
     now: UnixNs,
 ) -> Result<Tried, QueryError> {
     let (from, n_steps, step) = preview_range(rule, now);
-    let values = figures(history, rule.metric, Some(service), from, n_steps, step)?;
+    let asked = FigureQuery {
+        metric: rule.metric,
+        service: Some(service),
+        min_requests: rule.min_requests,
+        from,
+        n_steps,
+        step,
+    };
+    let values = figures(history, &asked)?;
     let (metric, n_minutes) = match rule.condition {
         Condition::Threshold { .. } => (rule.metric, 0),
         Condition::AgainstPast { past, .. } => (rule.metric, past.as_secs().div_ceil(60)),
@@ -125,15 +138,15 @@ pub fn preview(
     let past = if n_minutes == 0 {
         Vec::new()
     } else {
-        let n_minutes = (from + n_steps * step) / 60 - past_first;
-        figures(
-            history,
+        let by_minute = FigureQuery {
             metric,
-            Some(service),
-            past_first * 60,
-            n_minutes,
-            60,
-        )?
+            min_requests: 1,
+            from: past_first * 60,
+            n_steps: (from + n_steps * step) / 60 - past_first,
+            step: 60,
+            ..asked
+        };
+        figures(history, &by_minute)?
     };
     let done = alert::preview(rule, from, step, &values, past_first, &past);
     Ok(Tried { values, done })
@@ -171,3 +184,6 @@ fn times(metric: AlertMetric) -> Option<(Metric, f64)> {
 fn seconds(second: u64) -> UnixNs {
     UnixNs(second.saturating_mul(1_000_000_000))
 }
+
+#[cfg(test)]
+mod tests;
