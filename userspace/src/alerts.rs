@@ -13,7 +13,7 @@ use modeltap_core::time::UnixNs;
 use modeltap_core::timeline::{MAX_DETAIL_BYTES, TimelineEvent, TimelineKind};
 use modeltap_export::notify::{self, Channel, Notifiers};
 use modeltap_metrics::LiveSnapshot;
-use modeltap_metrics::alert::{Engine, default_rule, default_rules};
+use modeltap_metrics::alert::{Engine, PendingRows, default_rule, default_rules};
 use modeltap_store::{AlertQuery, Edit, EditError, MAX_ALERTS, QueryError, Reader, Writer};
 use tokio::sync::{mpsc, oneshot};
 
@@ -25,6 +25,8 @@ const MAX_RULES: usize = 500;
 const MAX_SILENCES: usize = 500;
 /// Changes that wait for history at a time.
 const MAX_WAITING: usize = 32;
+/// A pending alert of before a longer absence begins anew.
+const LONGEST_ABSENCE_NS: u64 = 3_600 * 1_000_000_000;
 /// Notifiers are told again of what was over within this time before a start.
 const TOLD_AGAIN_NS: u64 = 3_600 * 1_000_000_000;
 
@@ -34,6 +36,7 @@ pub struct Alerts {
     /// Rules made or changed by hand, by id.
     saved: BTreeMap<Arc<str>, AlertRule>,
     silences: Vec<Silence>,
+    pending: PendingRows,
     past: Past,
     kept: mpsc::Sender<Kept>,
     /// Changes that history kept, or did not. As many fit as may wait.
@@ -87,6 +90,7 @@ impl Alerts {
             engine: Engine::new(),
             saved: BTreeMap::new(),
             silences: Vec::new(),
+            pending: PendingRows::default(),
             past: Past::new(history),
             kept,
             news,
@@ -114,12 +118,21 @@ impl Alerts {
             from: UnixNs(now.0.saturating_sub(TOLD_AGAIN_NS)),
             ..AlertQuery::default()
         })?;
+        let (pending, recent): (Vec<_>, Vec<_>) = recent
+            .into_iter()
+            .partition(|alert| alert.state == AlertState::Pending);
         if let Some(notifiers) = notifiers {
             notifiers.resume(&recent, &history.deliveries(MAX_ALERTS)?);
         }
         let is_firing = |alert: &Alert| alert.state == AlertState::Firing;
         self.engine
             .resume(recent.into_iter().filter(is_firing).collect());
+        if !pending.is_empty()
+            && let Some(seen) = history.last_second()?
+        {
+            self.engine.resume(held_before(&pending, seen, now));
+        }
+        self.pending.resume(pending);
         Ok(())
     }
 
@@ -146,8 +159,10 @@ impl Alerts {
             notifiers.notify(&changed);
             batch.deliveries.extend(notifiers.take_deliveries());
         }
+        let active = self.engine.active();
+        batch.alerts.extend(self.pending.changes(now, &active));
         batch.alerts.extend(changed);
-        live.set_alerts(self.engine.active());
+        live.set_alerts(active);
         self.past.fill(&mut self.engine, now);
     }
 
@@ -355,6 +370,21 @@ impl Reply {
     }
 }
 
+/// Pending alerts of before the start, as if the daemon had never been away:
+/// what it did not see does not count to the time that they have held. None
+/// after a long absence. `seen` is the beginning of the last second it saw.
+fn held_before(pending: &[Alert], seen: UnixNs, now: UnixNs) -> Vec<Alert> {
+    let absence_ns = now.0.saturating_sub(seen.0 + 1_000_000_000);
+    if absence_ns > LONGEST_ABSENCE_NS {
+        return Vec::new();
+    }
+    let later = |alert: &Alert| Alert {
+        since: UnixNs(alert.since.0.saturating_add(absence_ns)),
+        ..alert.clone()
+    };
+    pending.iter().map(later).collect()
+}
+
 /// What happened, for the line of time.
 fn event(alert: &Alert, now: UnixNs) -> Option<TimelineEvent> {
     let kind = match alert.state {
@@ -410,3 +440,6 @@ fn test(
         let _gone = sender.send(tested.map_err(|error| TestError::Refused(error.to_string())));
     });
 }
+
+#[cfg(test)]
+mod tests;

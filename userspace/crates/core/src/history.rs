@@ -18,7 +18,7 @@ pub struct Batch {
     /// What happened.
     pub events: Vec<TimelineEvent>,
     /// Alerts that changed; a later one of the same id takes the place of an
-    /// earlier one.
+    /// earlier one. Of one that is pending and resolved, nothing is kept.
     pub alerts: Vec<Alert>,
     /// Attempts to tell somebody of them.
     pub deliveries: Vec<Delivery>,

@@ -8,6 +8,7 @@ mod defaults;
 mod engine;
 mod figure;
 mod minutes;
+mod pending;
 mod preview;
 mod seasonal;
 mod state;
@@ -17,4 +18,5 @@ mod window;
 
 pub use defaults::{default_rule, default_rules, slo_rules};
 pub use engine::{Engine, EngineStats, Wanted};
+pub use pending::PendingRows;
 pub use preview::{Preview, preview};

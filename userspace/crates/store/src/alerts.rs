@@ -94,6 +94,10 @@ pub(crate) fn write(
             "DELETE FROM alerts WHERE resolved < make_timestamp(?)",
             [old],
         )?;
+        if alert.state == AlertState::Pending && alert.resolved.is_some() {
+            // It never fired, and nobody asks for it again.
+            continue;
+        }
         transaction.execute(
             "INSERT INTO alerts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, make_timestamp(?), \
              make_timestamp(?), make_timestamp(?), ?)",
@@ -260,7 +264,8 @@ impl Reader {
         self.rows(sql, &[Value::BigInt(micros(now))], silence)
     }
 
-    /// Alerts that fired, newest first.
+    /// Alerts that fired, and those that were pending in the last second, newest
+    /// first.
     ///
     /// # Errors
     /// The database cannot be read now.

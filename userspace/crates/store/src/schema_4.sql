@@ -21,7 +21,8 @@ CREATE TABLE alert_rules (
     severity VARCHAR NOT NULL
 );
 
--- Alerts that fired, each in one row that changes with it.
+-- Alerts that fired, each in one row that changes with it, and pending ones
+-- until they are over.
 CREATE TABLE alerts (
     id VARCHAR NOT NULL,
     rule VARCHAR NOT NULL,
@@ -60,6 +61,6 @@ CREATE TABLE deliveries (
 );
 
 COMMENT ON TABLE alert_rules IS 'Rules of alerts that were made or changed by hand';
-COMMENT ON TABLE alerts IS 'Alerts that fired: one row an episode';
+COMMENT ON TABLE alerts IS 'Alerts that fired, and pending ones: one row an episode';
 COMMENT ON TABLE silences IS 'When alerts are shown but not sent';
 COMMENT ON TABLE deliveries IS 'Attempts to tell somebody of an alert';

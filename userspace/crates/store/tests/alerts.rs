@@ -194,6 +194,30 @@ fn alert_is_one_row_that_changes_and_is_found_by_what_is_known_of_it() {
 }
 
 #[test]
+fn pending_alert_is_a_row_until_it_fires_or_is_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let (writer, reader) = open(&folder.path().join("history.duckdb"));
+    let pending = |id, resolved| Alert {
+        fired: None,
+        resolved,
+        ..alert(id, 10, AlertState::Pending)
+    };
+    let rows = |alerts: Vec<Alert>| {
+        writer.append(Batch {
+            alerts,
+            ..Batch::default()
+        });
+        writer.flush();
+        reader.alerts(&AlertQuery::default()).unwrap()
+    };
+    let both = vec![pending("a", None), pending("b", None)];
+    assert_eq!(rows(both.clone()), both);
+    let fires = alert("a", 10, AlertState::Firing);
+    let left = rows(vec![fires.clone(), pending("b", Some(at(15)))]);
+    assert_eq!(left, [fires]);
+}
+
+#[test]
 fn alerts_and_deliveries_of_long_ago_are_forgotten() {
     let folder = tempfile::tempdir().unwrap();
     let (writer, reader) = open(&folder.path().join("history.duckdb"));

@@ -101,11 +101,11 @@ impl Engine {
         self.silences = silences;
     }
 
-    /// Takes up alerts that fired when the daemon ended; before the first
-    /// second.
-    pub fn resume(&mut self, firing: Vec<Alert>) {
-        for alert in firing {
-            if alert.state == AlertState::Firing {
+    /// Takes up alerts that fired or were pending when the daemon ended; before
+    /// the first second. The time that a pending one has held counts on.
+    pub fn resume(&mut self, active: Vec<Alert>) {
+        for alert in active {
+            if alert.state != AlertState::Resolved {
                 let key = (Arc::clone(&alert.rule), Arc::clone(&alert.service));
                 self.resumed.insert(key, alert);
             }
@@ -304,14 +304,7 @@ impl Engine {
             !id.starts_with("label:") && !enabled.any(|rule| *rule.id == *id)
         };
         let gone = self.resumed.extract_if(|(rule, _), _| is_gone(rule));
-        let over = gone.map(|(_, mut alert)| {
-            alert.state = AlertState::Resolved;
-            alert.resolved = Some(now);
-            alert
-                .summary
-                .push_str("; over, for its rule was taken away");
-            alert
-        });
+        let over = gone.filter_map(|(_, alert)| unresumed(alert, now, "its rule was taken away"));
         self.ended.extend(over);
     }
 
@@ -340,14 +333,9 @@ impl Engine {
         });
         let age = second.saturating_sub(self.began.unwrap_or(second));
         if !self.resumed.is_empty() && age >= GONE_AFTER.as_secs() {
-            for (_, mut alert) in self.resumed.drain() {
-                alert.state = AlertState::Resolved;
-                alert.resolved = Some(now);
-                alert
-                    .summary
-                    .push_str("; over, for its rule or its service is gone");
-                changed.push(alert);
-            }
+            let gone = self.resumed.drain();
+            let reason = "its rule or its service is gone";
+            changed.extend(gone.filter_map(|(_, alert)| unresumed(alert, now, reason)));
         }
     }
 }
@@ -411,14 +399,18 @@ fn evaluate(
     }
 }
 
-/// Whether an alert that fires stays as it is, whatever was judged: nothing is
-/// known of a service without containers, nor, of what goes on from before the
-/// start, until the whole window was seen.
+/// Whether an alert stays as it is, whatever was judged: nothing is known, of
+/// what goes on from before the start, until the whole window was seen, nor, of
+/// what fires, while the service has no container.
 fn waits(episode: &Episode, judged: Judged, has_seen: bool, is_running: bool) -> bool {
-    let is_back = matches!(judged.verdict, Verdict::Back | Verdict::Unknown);
-    let is_unknown = judged.verdict == Verdict::Unknown;
-    episode.fired.is_some()
-        && (episode.is_resumed && !has_seen && is_back || !is_running && is_unknown)
+    let goes_on = episode.is_resumed && !has_seen;
+    match (episode.fired, judged.verdict) {
+        (_, Verdict::Beyond) => false,
+        (None, _) => goes_on,
+        (Some(_), Verdict::Between) => false,
+        (Some(_), Verdict::Back) => goes_on,
+        (Some(_), Verdict::Unknown) => goes_on || !is_running,
+    }
 }
 
 /// Why a firing alert is over though its figure is not back.
@@ -486,6 +478,17 @@ fn alert(service: &Arc<str>, watched: &Watched, over: Option<(UnixNs, &str)>) ->
 fn over(service: &Arc<str>, watched: &Watched, now: UnixNs, reason: &str) -> Option<Alert> {
     watched.episode.as_ref()?.fired?;
     alert(service, watched, Some((now, reason)))
+}
+
+/// An alert of before the start that nothing takes up, over; `None` if it never
+/// fired.
+fn unresumed(mut alert: Alert, now: UnixNs, reason: &str) -> Option<Alert> {
+    alert.fired?;
+    alert.state = AlertState::Resolved;
+    alert.resolved = Some(now);
+    alert.summary.push_str("; over, for ");
+    alert.summary.push_str(reason);
+    Some(alert)
 }
 
 fn resumed(alert: Alert) -> Episode {
