@@ -16,7 +16,7 @@ use modeltap_core::container::DockerState;
 use modeltap_core::time::{MonotonicNs, UnixNs};
 use modeltap_core::totals::Totals;
 use modeltap_export::notify::{NotifierStats, Notifiers};
-use modeltap_export::{Exposition, Own};
+use modeltap_export::{Exposition, HistoryState, Own, RowCounts};
 use modeltap_metrics::{CgroupReport, reports};
 use modeltap_protocol::Stats;
 use tokio::sync::{Mutex, watch};
@@ -183,9 +183,6 @@ pub fn render(
 ) -> String {
     let own = Own {
         version: env!("CARGO_PKG_VERSION"),
-        rollups_written: daemon.store.written.rollups,
-        rollups_dropped: daemon.store.dropped.rollups,
-        write_failures: daemon.store.write_failures,
         cpu_seconds: daemon.cpu.as_secs_f64(),
         resident_bytes: daemon.memory_bytes,
         n_connections: daemon.n_connections,
@@ -196,7 +193,26 @@ pub fn render(
         totals,
         accounting: &daemon.accounting,
         own,
+        history: &history(&daemon.store),
         notifiers,
         alerts,
     })
+}
+
+fn history(store: &modeltap_store::Stats) -> HistoryState {
+    let kinds = store.written.by_kind().into_iter();
+    let rows = kinds.zip(store.dropped.by_kind());
+    let rows = rows.map(|((kind, written), (_, dropped))| RowCounts {
+        kind,
+        written,
+        dropped,
+    });
+    HistoryState {
+        rows: rows.collect(),
+        write_failures: store.write_failures,
+        size_bytes: store.size_bytes,
+        used_bytes: store.used_bytes,
+        n_reclaimed: store.n_reclaimed,
+        given_up_before: store.given_up_before,
+    }
 }

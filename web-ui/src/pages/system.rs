@@ -195,13 +195,14 @@ fn store_panel(status: &Status) -> impl IntoView + use<> {
             view! { <code>{store.path.clone()}</code> }.into_any(),
         ),
         ("Size", figure(format::bytes(store.size_bytes))),
+        ("In use", figure(format::bytes(store.used_bytes))),
         (
             "Rollups written",
             text(format::count(store.rollups_written)),
         ),
         (
-            "Rollups dropped",
-            text(format::count(store.rollups_dropped)),
+            "Rows dropped",
+            text(format::count(store.rows_dropped.total())),
         ),
         (
             "Writes that failed",
@@ -211,10 +212,10 @@ fn store_panel(status: &Status) -> impl IntoView + use<> {
     if let Some(error) = &store.error {
         list.push(("Error", text(error.clone())));
     }
-    let lost = store.rollups_dropped;
+    let lost = store.rows_dropped.total();
     let lost = (lost > 0).then(|| {
         let words = format!(
-            "{} rollups are missing from history: they could not be queued or written.",
+            "{} rows are missing from history: they could not be queued or written.",
             format::count(lost)
         );
         remark("warn", words)

@@ -105,6 +105,48 @@ pub struct StoreStatus {
     pub write_failures: u64,
     /// What happened to an older file that could not be used, if anything.
     pub notice: Option<String>,
+    /// Part of `size_bytes` that is in use, in bytes; new rows take the rest
+    /// first. As of the last look, within a minute.
+    #[serde(default)]
+    pub used_bytes: u64,
+    /// Copies into a smaller file since the start.
+    #[serde(default)]
+    pub n_reclaimed: u64,
+    /// History before this was given up for want of room, Unix milliseconds.
+    #[serde(default)]
+    pub given_up_before_unix_ms: Option<u64>,
+    /// Rows of every kind written since the start.
+    #[serde(default)]
+    pub rows_written: StoreRows,
+    /// Rows of every kind that could not be queued or written since the start.
+    #[serde(default)]
+    pub rows_dropped: StoreRows,
+}
+
+/// Rows of history by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct StoreRows {
+    /// Requests, by series and second.
+    pub rollups: u64,
+    /// What containers used, by container and second.
+    pub resources: u64,
+    /// Single requests.
+    pub exemplars: u64,
+    /// What happened.
+    pub events: u64,
+    /// Changes of alerts.
+    pub alerts: u64,
+    /// Attempts to tell of alerts.
+    pub deliveries: u64,
+}
+
+impl StoreRows {
+    /// Rows of all kinds.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.rollups + self.resources + self.exemplars + self.events + self.alerts + self.deliveries
+    }
 }
 
 /// The connection to Docker.

@@ -85,6 +85,11 @@ pub fn status(state: &DaemonState, services: &[ServiceSnapshot]) -> wire::Status
             rollups_dropped: state.store.dropped.rollups,
             write_failures: state.store.write_failures,
             notice: state.store.notice.clone(),
+            used_bytes: state.store.used_bytes,
+            n_reclaimed: state.store.n_reclaimed,
+            given_up_before_unix_ms: state.store.given_up_before.map(|at| at.millis()),
+            rows_written: history::rows(&state.store.written),
+            rows_dropped: history::rows(&state.store.dropped),
         },
         docker: wire::DockerStatus {
             state: docker,

@@ -14,6 +14,7 @@
 
 mod alerts;
 mod containers;
+mod history;
 mod notifications;
 pub mod notify;
 mod resources;
@@ -32,6 +33,7 @@ use modeltap_core::totals::{
     error_type,
 };
 
+pub use crate::history::{HistoryState, RowCounts};
 use crate::notify::NotifierStats;
 use crate::text::{Kind, Text};
 
@@ -46,6 +48,8 @@ pub struct Exposition<'a> {
     pub accounting: &'a CaptureAccounting,
     /// The daemon's own state.
     pub own: Own<'a>,
+    /// How history is written.
+    pub history: &'a HistoryState,
     /// Alerts that fire or may soon.
     pub alerts: &'a [Alert],
     /// What each configured notifier did.
@@ -57,12 +61,6 @@ pub struct Exposition<'a> {
 pub struct Own<'a> {
     /// Version of the daemon.
     pub version: &'a str,
-    /// Rollups written to history.
-    pub rollups_written: u64,
-    /// Rollups that could not be queued or written.
-    pub rollups_dropped: u64,
-    /// Attempts to write history that failed.
-    pub write_failures: u64,
     /// Processor time used, user and system, in seconds.
     pub cpu_seconds: f64,
     /// Resident memory in bytes.
@@ -85,6 +83,7 @@ pub fn render(exposition: &Exposition<'_>) -> String {
     containers::containers(&mut text, exposition.totals);
     capture(&mut text, exposition.accounting);
     own(&mut text, exposition.own);
+    history::history(&mut text, exposition.history);
     alerts::alerts(&mut text, exposition.alerts);
     notifications::notifications(&mut text, exposition.notifiers);
     text.into_string()
@@ -222,27 +221,6 @@ fn own(text: &mut Text, own: Own<'_>) {
         "Always 1; the version is a label.",
     );
     text.sample("", &[("version", own.version.to_owned())], 1.0);
-    text.family(
-        "modeltap_store_rollups_total",
-        Kind::Counter,
-        "Rollups of history, by result.",
-    );
-    text.sample(
-        "",
-        &[("result", "dropped".to_owned())],
-        own.rollups_dropped as f64,
-    );
-    text.sample(
-        "",
-        &[("result", "written".to_owned())],
-        own.rollups_written as f64,
-    );
-    text.family(
-        "modeltap_store_write_failures_total",
-        Kind::Counter,
-        "Attempts to write history that failed; they are made again.",
-    );
-    text.sample("", &[], own.write_failures as f64);
     text.family(
         "process_cpu_seconds_total",
         Kind::Counter,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use modeltap_core::accounting::{CaptureAccount, RequestCounts};
 use modeltap_core::measure::{Measure, TokenSums};
 use modeltap_core::record::{Operation, Outcome};
+use modeltap_core::time::UnixNs;
 use modeltap_core::time_buckets::{
     FIRST_TOKEN_BOUNDS_NS, INFERENCE_BOUNDS_NS, PART_BOUNDS_NS, SESSION_BOUNDS_NS,
 };
@@ -59,9 +60,6 @@ fn rendered_totals(totals: &Totals) -> String {
     };
     let own = Own {
         version: "1.2.3",
-        rollups_written: 5,
-        rollups_dropped: 0,
-        write_failures: 6,
         cpu_seconds: 1.25,
         resident_bytes: 1024,
         n_connections: 4,
@@ -72,6 +70,25 @@ fn rendered_totals(totals: &Totals) -> String {
         totals,
         accounting: &accounting,
         own,
+        history: &HistoryState {
+            rows: vec![
+                RowCounts {
+                    kind: "rollups",
+                    written: 5,
+                    dropped: 0,
+                },
+                RowCounts {
+                    kind: "events",
+                    written: 3,
+                    dropped: 2,
+                },
+            ],
+            write_failures: 6,
+            size_bytes: 4_096,
+            used_bytes: 1_024,
+            n_reclaimed: 1,
+            given_up_before: Some(UnixNs(1_500_000_000)),
+        },
         alerts: &[],
         notifiers: &[NotifierStats {
             channel: Channel::Slack,
@@ -349,7 +366,15 @@ fn golden_lines_of_everything_a_container_can_have() {
         format!("modeltap_kernel_requests_total{{{of}}} 11"),
         format!("modeltap_kernel_responses_total{{{of},status_class=\"5xx\"}} 2"),
         format!("modeltap_unseen_bytes_total{{{of}}} 4096"),
+        "modeltap_store_rollups_total{result=\"dropped\"} 0".to_owned(),
+        "modeltap_store_rollups_total{result=\"written\"} 5".to_owned(),
+        "modeltap_store_rows_total{kind=\"events\",result=\"dropped\"} 2".to_owned(),
+        "modeltap_store_rows_total{kind=\"rollups\",result=\"written\"} 5".to_owned(),
         "modeltap_store_write_failures_total 6".to_owned(),
+        "modeltap_store_reclaims_total 1".to_owned(),
+        "modeltap_store_size_bytes 4096".to_owned(),
+        "modeltap_store_used_bytes 1024".to_owned(),
+        "modeltap_store_given_up_before_timestamp_seconds 1.5".to_owned(),
         "modeltap_notifications_total{notifier=\"slack\",outcome=\"delivered\"} 4".to_owned(),
         "modeltap_notifications_total{notifier=\"slack\",outcome=\"silenced\"} 5".to_owned(),
         "modeltap_notifications_queued{notifier=\"slack\"} 6".to_owned(),

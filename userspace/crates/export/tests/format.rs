@@ -25,7 +25,7 @@ use modeltap_core::totals::{
     ContainerTotals, Counters, InferenceCounters, InferenceTotals, InnerTotals, RouteCounters,
     RouteTotals, SeriesTotals, SessionTotals, Totals,
 };
-use modeltap_export::{Exposition, Own, render};
+use modeltap_export::{Exposition, HistoryState, Own, render};
 
 /// Names that a container, a label or a path may hold.
 const HOSTILE: [&str; 10] = [
@@ -311,15 +311,13 @@ fn rendered(totals: &Totals) -> String {
         },
         own: Own {
             version: "1.0.0\"\n\\",
-            rollups_written: 1,
-            rollups_dropped: 2,
-            write_failures: 5,
             cpu_seconds: 0.5,
             resident_bytes: u64::MAX,
             n_connections: 3,
             n_containers: 4,
             docker_connected: false,
         },
+        history: &HistoryState::default(),
         alerts: &[],
         notifiers: &[],
     })

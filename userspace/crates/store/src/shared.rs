@@ -46,10 +46,23 @@ impl Counts {
         }
     }
 
+    /// Rows of each kind, by its name.
+    #[must_use]
+    pub fn by_kind(&self) -> [(&'static str, u64); 6] {
+        [
+            ("rollups", self.rollups),
+            ("resources", self.resources),
+            ("exemplars", self.exemplars),
+            ("events", self.events),
+            ("alerts", self.alerts),
+            ("deliveries", self.deliveries),
+        ]
+    }
+
     /// Rows of all kinds.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.rollups + self.resources + self.exemplars + self.events + self.alerts + self.deliveries
+        self.by_kind().into_iter().map(|(_, n)| n).sum()
     }
 
     pub(crate) fn is_zero(&self) -> bool {

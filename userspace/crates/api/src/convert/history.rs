@@ -3,7 +3,7 @@
 use modeltap_api_types as wire;
 use modeltap_core::exemplar::Exemplar;
 use modeltap_core::timeline::TimelineEvent;
-use modeltap_store::{Heatmap, Metric, SqlAnswer, SqlValue};
+use modeltap_store::{Counts, Heatmap, Metric, SqlAnswer, SqlValue};
 
 use super::{metric, seconds};
 
@@ -96,5 +96,17 @@ fn sql_value(value: SqlValue) -> wire::SqlValue {
         SqlValue::Float(number) if number.is_finite() => wire::SqlValue::Float(number),
         SqlValue::Float(number) => wire::SqlValue::Text(number.to_string()),
         SqlValue::Text(text) => wire::SqlValue::Text(text),
+    }
+}
+
+/// Rows by kind.
+pub fn rows(counts: &Counts) -> wire::StoreRows {
+    wire::StoreRows {
+        rollups: counts.rollups,
+        resources: counts.resources,
+        exemplars: counts.exemplars,
+        events: counts.events,
+        alerts: counts.alerts,
+        deliveries: counts.deliveries,
     }
 }

@@ -299,3 +299,32 @@ fn probes_counts_stand_beside_the_parsers_with_their_difference() {
     let account = accounting(&snapshot.services[0]);
     check(&serde_json::to_value(account).unwrap(), &expected);
 }
+
+#[test]
+fn status_tells_what_room_history_takes_and_what_it_lacks() {
+    let counts = modeltap_store::Counts {
+        rollups: 1,
+        resources: 2,
+        exemplars: 3,
+        events: 4,
+        alerts: 5,
+        deliveries: 6,
+    };
+    let state = DaemonState {
+        store: modeltap_store::Stats {
+            used_bytes: 70,
+            n_reclaimed: 2,
+            given_up_before: Some(UnixNs(9_000 * MS)),
+            dropped: counts,
+            ..modeltap_store::Stats::default()
+        },
+        ..DaemonState::default()
+    };
+    let store = serde_json::to_value(status(&state, &[]).store).unwrap();
+    assert_eq!(store["used_bytes"], 70);
+    assert_eq!(store["n_reclaimed"], 2);
+    assert_eq!(store["given_up_before_unix_ms"], 9_000);
+    assert_eq!(store["rows_written"]["rollups"], 0);
+    let dropped = json!({"rollups": 1, "resources": 2, "exemplars": 3, "events": 4, "alerts": 5, "deliveries": 6});
+    assert_eq!(store["rows_dropped"], dropped);
+}

@@ -1,0 +1,104 @@
+//! How history is written, and what room it takes.
+
+use modeltap_core::time::UnixNs;
+
+use crate::NS_PER_SECOND;
+use crate::text::{Kind, Text};
+
+/// History's own state.
+#[derive(Clone, Debug, Default)]
+pub struct HistoryState {
+    /// Rows by kind.
+    pub rows: Vec<RowCounts>,
+    /// Attempts to write that failed.
+    pub write_failures: u64,
+    /// Size of the file and its log, in bytes.
+    pub size_bytes: u64,
+    /// Of it: in use.
+    pub used_bytes: u64,
+    /// Copies into a smaller file.
+    pub n_reclaimed: u64,
+    /// Everything before this was given up for want of room.
+    pub given_up_before: Option<UnixNs>,
+}
+
+/// Rows of one kind since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RowCounts {
+    /// What they are: `rollups`, `events` and so on.
+    pub kind: &'static str,
+    /// Written.
+    pub written: u64,
+    /// Could not be queued or written.
+    pub dropped: u64,
+}
+
+pub(crate) fn history(text: &mut Text, history: &HistoryState) {
+    let mut rows: Vec<&RowCounts> = history.rows.iter().collect();
+    rows.sort_by_key(|counts| counts.kind);
+    let results = |counts: &RowCounts| [("dropped", counts.dropped), ("written", counts.written)];
+    text.family(
+        "modeltap_store_rollups_total",
+        Kind::Counter,
+        "Rollups of history, by result.",
+    );
+    for counts in rows.iter().filter(|counts| counts.kind == "rollups") {
+        for (result, n) in results(counts) {
+            text.sample("", &[("result", result.to_owned())], n as f64);
+        }
+    }
+    text.family(
+        "modeltap_store_rows_total",
+        Kind::Counter,
+        "Rows of history of every kind, by result.",
+    );
+    for counts in &rows {
+        for (result, n) in results(counts) {
+            let labels = [
+                ("kind", counts.kind.to_owned()),
+                ("result", result.to_owned()),
+            ];
+            text.sample("", &labels, n as f64);
+        }
+    }
+    let counters = [
+        (
+            "modeltap_store_write_failures_total",
+            "Attempts to write history that failed; they are made again.",
+            history.write_failures,
+        ),
+        (
+            "modeltap_store_reclaims_total",
+            "Copies of history into a smaller file.",
+            history.n_reclaimed,
+        ),
+    ];
+    for (name, help, n) in counters {
+        text.family(name, Kind::Counter, help);
+        text.sample("", &[], n as f64);
+    }
+    let gauges = [
+        (
+            "modeltap_store_size_bytes",
+            "Size of history's file and its log.",
+            history.size_bytes,
+        ),
+        (
+            "modeltap_store_used_bytes",
+            "Part of history's file that is in use; the rest is taken by new rows first.",
+            history.used_bytes,
+        ),
+    ];
+    for (name, help, n) in gauges {
+        text.family(name, Kind::Gauge, help);
+        text.sample("", &[], n as f64);
+    }
+    text.family(
+        "modeltap_store_given_up_before_timestamp_seconds",
+        Kind::Gauge,
+        "History before this Unix time was given up for want of room; absent while none was.",
+    );
+    if let Some(before) = history.given_up_before {
+        text.sample("", &[], before.0 as f64 / NS_PER_SECOND);
+    }
+}
