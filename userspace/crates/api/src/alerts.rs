@@ -17,6 +17,7 @@ use self::parameters::AlertParameters;
 use crate::convert::alert as convert;
 use crate::error::ApiError;
 use crate::extract::{Body, Name, NoParameters, Parameters};
+use crate::history::ask as ask_history;
 use crate::query::from_millis;
 use crate::rest::ask;
 use crate::state::{AlertAsk, Ask, Changed, Sources, TestError};
@@ -51,16 +52,15 @@ pub async fn alerts(
     let wants_history = query
         .state
         .is_none_or(|state| state == AlertState::Resolved);
-    let history = match sources.history.clone().filter(|_| wants_history) {
-        Some(history) => {
-            let over = AlertQuery {
-                state: Some(AlertState::Resolved),
-                ..query
-            };
-            let found = blocking(move || history.alerts(&over)).await?;
-            found.iter().map(convert::alert).collect()
-        }
-        None => Vec::new(),
+    let history = if wants_history && sources.history.is_some() {
+        let over = AlertQuery {
+            state: Some(AlertState::Resolved),
+            ..query
+        };
+        let found = ask_history(&sources, move |history| history.alerts(&over)).await?;
+        found.iter().map(convert::alert).collect()
+    } else {
+        Vec::new()
     };
     Ok(Json(wire::Alerts { active, history }))
 }
@@ -179,12 +179,11 @@ pub async fn preview(
     Body(given): Body<wire::AlertRule>,
 ) -> Result<Json<wire::RulePreview>, ApiError> {
     let rule = rules::rule(given)?;
-    let history = history_of(&sources)?;
     let now = now();
     let (from, _, step) = history::preview_range(&rule, now);
     let tried = {
         let rule = rule.clone();
-        move || {
+        move |history: &Reader| {
             let services = match &rule.service {
                 Some(service) => vec![service.to_string()],
                 None => {
@@ -200,21 +199,24 @@ pub async fn preview(
             };
             let mut tried = Vec::new();
             for service in services {
-                let found = history::preview(&history, &rule, &service, now)?;
+                let found = history::preview(history, &rule, &service, now)?;
                 tried.push((service, found));
             }
             Ok(tried)
         }
     };
-    let services = blocking(tried).await?.into_iter().map(|(service, tried)| {
-        let of = |(began, ended): (UnixNs, UnixNs)| [began.millis(), ended.millis()];
-        wire::ServicePreview {
-            service,
-            values: tried.values,
-            thresholds: tried.done.thresholds,
-            episodes: tried.done.episodes.into_iter().map(of).collect(),
-        }
-    });
+    let services = ask_history(&sources, tried)
+        .await?
+        .into_iter()
+        .map(|(service, tried)| {
+            let of = |(began, ended): (UnixNs, UnixNs)| [began.millis(), ended.millis()];
+            wire::ServicePreview {
+                service,
+                values: tried.values,
+                thresholds: tried.done.thresholds,
+                episodes: tried.done.episodes.into_iter().map(of).collect(),
+            }
+        });
     Ok(Json(wire::RulePreview {
         services: services.collect(),
         unit: rule.metric.unit().to_owned(),
@@ -302,9 +304,10 @@ pub async fn notifiers(
     _: Parameters<NoParameters>,
 ) -> Result<Json<wire::Notifiers>, ApiError> {
     let known = ask(&sources, |sender| Ask::Alerts(AlertAsk::Notifiers(sender))).await?;
-    let deliveries = match sources.history.clone() {
-        Some(history) => blocking(move || history.deliveries(MAX_DELIVERIES)).await?,
-        None => Vec::new(),
+    let deliveries = if sources.history.is_some() {
+        ask_history(&sources, |history| history.deliveries(MAX_DELIVERIES)).await?
+    } else {
+        Vec::new()
     };
     Ok(Json(wire::Notifiers {
         notifiers: known.iter().map(convert::notifier).collect(),
@@ -351,19 +354,6 @@ fn created<T: serde::Serialize>(location: &str, body: T) -> Response {
         response.headers_mut().insert(header::LOCATION, location);
     }
     response
-}
-
-fn history_of(sources: &Sources) -> Result<Reader, ApiError> {
-    let history = sources.history.clone();
-    history.ok_or_else(|| ApiError::Unavailable("there is no history in a replay".to_owned()))
-}
-
-/// Runs what blocks where it may.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, modeltap_store::QueryError> + Send + 'static,
-) -> Result<T, ApiError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    Ok(done.map_err(|error| ApiError::Store(error.to_string()))??)
 }
 
 fn now() -> UnixNs {

@@ -24,26 +24,26 @@ pub(crate) fn containers(text: &mut Text, totals: &Totals) {
             .and_modify(|known| add(known, container))
             .or_insert_with(|| container.clone());
     }
-    text.family(
+    let family = (
         "http_server_active_requests",
         Kind::Gauge,
         "Requests in progress.",
     );
-    for (labels, container) in &merged {
-        text.sample("", labels, container.n_active as f64);
-    }
+    text.each(family, &merged, |container| Some(container.n_active as f64));
     inner(text, &of(&merged, |found| found.inner.as_ref()));
     sessions(text, &of(&merged, |found| found.sessions.as_ref()));
     capture(text, &of(&merged, |found| found.capture.as_ref()));
     kernel(text, &of(&merged, |found| found.kernel.as_ref()));
-    text.family(
+    let family = (
         "modeltap_unseen_bytes_total",
         Kind::Counter,
         "Bytes that sockets moved by ways the kernel is too old to show.",
     );
-    for (labels, bytes) in of(&merged, |found| found.unseen_bytes.as_ref()) {
-        text.sample("", labels, *bytes as f64);
-    }
+    text.each(
+        family,
+        of(&merged, |found| found.unseen_bytes.as_ref()),
+        |bytes| Some(*bytes as f64),
+    );
     resources::resources(text, &of(&merged, |found| found.resources.as_ref()));
     resources::kills(text, &of(&merged, |found| found.n_oom_kills.as_ref()));
     resources::lives(text, &of(&merged, |found| found.lifecycle.as_ref()));
@@ -82,14 +82,14 @@ fn inner(text: &mut Text, hops: &Known<'_, InnerTotals>) {
 }
 
 fn sessions(text: &mut Text, sessions: &Known<'_, SessionTotals>) {
-    text.family(
+    let family = (
         "modeltap_websocket_sessions_total",
         Kind::Counter,
         "Upgraded connections that ended.",
     );
-    for (labels, sessions) in sessions {
-        text.sample("", labels, sessions.duration.count() as f64);
-    }
+    text.each(family, sessions.iter().copied(), |sessions| {
+        Some(sessions.duration.count() as f64)
+    });
     text.family(
         "modeltap_websocket_session_duration_seconds",
         Kind::Histogram,
@@ -153,33 +153,33 @@ fn capture(text: &mut Text, accounts: &Known<'_, CaptureAccount>) {
             counts,
         );
     }
-    text.family(
+    let family = (
         "modeltap_service_user_reads_failed_total",
         Kind::Counter,
         "Events whose bytes in the server's memory could not be read.",
     );
-    for (labels, account) in accounts {
-        text.sample("", labels, account.user_reads_failed as f64);
-    }
-    text.family(
+    text.each(family, accounts.iter().copied(), |account| {
+        Some(account.user_reads_failed as f64)
+    });
+    let family = (
         "modeltap_service_capture_pending_bytes",
         Kind::Gauge,
         "Bytes on their way from the probes to the parser.",
     );
-    for (labels, account) in accounts {
-        text.sample("", labels, account.bytes_pending as f64);
-    }
+    text.each(family, accounts.iter().copied(), |account| {
+        Some(account.bytes_pending as f64)
+    });
 }
 
 fn kernel(text: &mut Text, counts: &Known<'_, RequestCounts>) {
-    text.family(
+    let family = (
         "modeltap_kernel_requests_total",
         Kind::Counter,
         "Requests that the probes counted themselves, whatever was lost behind them.",
     );
-    for (labels, counts) in counts {
-        text.sample("", labels, counts.n_requests as f64);
-    }
+    text.each(family, counts.iter().copied(), |counts| {
+        Some(counts.n_requests as f64)
+    });
     text.family(
         "modeltap_kernel_responses_total",
         Kind::Counter,

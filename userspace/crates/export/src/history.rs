@@ -74,8 +74,7 @@ pub(crate) fn history(text: &mut Text, history: &HistoryState) {
         ),
     ];
     for (name, help, n) in counters {
-        text.family(name, Kind::Counter, help);
-        text.sample("", &[], n as f64);
+        text.one(name, Kind::Counter, help, n as f64);
     }
     let gauges = [
         (
@@ -90,8 +89,7 @@ pub(crate) fn history(text: &mut Text, history: &HistoryState) {
         ),
     ];
     for (name, help, n) in gauges {
-        text.family(name, Kind::Gauge, help);
-        text.sample("", &[], n as f64);
+        text.one(name, Kind::Gauge, help, n as f64);
     }
     text.family(
         "modeltap_store_given_up_before_timestamp_seconds",

@@ -221,12 +221,12 @@ fn own(text: &mut Text, own: Own<'_>) {
         "Always 1; the version is a label.",
     );
     text.sample("", &[("version", own.version.to_owned())], 1.0);
-    text.family(
+    text.one(
         "process_cpu_seconds_total",
         Kind::Counter,
         "Processor time of the daemon, user and system.",
+        own.cpu_seconds,
     );
-    text.sample("", &[], own.cpu_seconds);
     let gauges = [
         (
             "modeltap_connections",
@@ -250,8 +250,7 @@ fn own(text: &mut Text, own: Own<'_>) {
         ),
     ];
     for (name, help, value) in gauges {
-        text.family(name, Kind::Gauge, help);
-        text.sample("", &[], value);
+        text.one(name, Kind::Gauge, help, value);
     }
 }
 

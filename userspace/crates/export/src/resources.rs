@@ -162,12 +162,7 @@ const GPU_FAMILIES: [GpuFamily; 3] = [
 
 pub(crate) fn resources(text: &mut Text, readings: &Known<'_, ResourceReading>) {
     for (name, kind, help, value) in FAMILIES {
-        text.family(name, kind, help);
-        for (labels, reading) in readings {
-            if let Some(value) = value(reading) {
-                text.sample("", labels, value);
-            }
-        }
+        text.each((name, kind, help), readings.iter().copied(), value);
     }
     for (name, help, value) in GPU_FAMILIES {
         text.family(name, Kind::Gauge, help);
@@ -183,35 +178,33 @@ pub(crate) fn resources(text: &mut Text, readings: &Known<'_, ResourceReading>) 
 }
 
 pub(crate) fn kills(text: &mut Text, kills: &Known<'_, u64>) {
-    text.family(
+    let family = (
         "container_oom_events_total",
         Kind::Counter,
         "Processes killed for want of memory since the daemon watches.",
     );
-    for (labels, n_kills) in kills {
-        text.sample("", labels, **n_kills as f64);
-    }
+    text.each(family, kills.iter().copied(), |n_kills| {
+        Some(*n_kills as f64)
+    });
 }
 
 pub(crate) fn lives(text: &mut Text, lives: &Known<'_, Lifecycle>) {
-    text.family(
+    let family = (
         "container_start_time_seconds",
         Kind::Gauge,
         "When it started, since the Unix epoch.",
     );
-    for (labels, life) in lives {
-        if let Some(started) = life.started {
-            text.sample("", labels, started.0 as f64 / 1e9);
-        }
-    }
-    text.family(
+    text.each(family, lives.iter().copied(), |life| {
+        ns(life.started.map(|started| started.0))
+    });
+    let family = (
         "modeltap_container_restarts_total",
         Kind::Counter,
         "Restarts by Docker's restart policy.",
     );
-    for (labels, life) in lives {
-        text.sample("", labels, life.n_restarts as f64);
-    }
+    text.each(family, lives.iter().copied(), |life| {
+        Some(life.n_restarts as f64)
+    });
     text.family(
         "modeltap_container_health_status",
         Kind::Gauge,

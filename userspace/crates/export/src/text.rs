@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::Labels;
+
 /// Type of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -27,6 +29,27 @@ impl Text {
             Kind::Histogram => "histogram",
         };
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    /// Adds a family with one sample, which has no labels.
+    pub(crate) fn one(&mut self, name: &'static str, kind: Kind, help: &str, value: f64) {
+        self.family(name, kind, help);
+        self.sample("", &[], value);
+    }
+
+    /// Adds a family with a sample of each that has a value.
+    pub(crate) fn each<'a, T: 'a>(
+        &mut self,
+        (name, kind, help): (&'static str, Kind, &str),
+        all: impl IntoIterator<Item = (&'a Labels, &'a T)>,
+        value: impl Fn(&T) -> Option<f64>,
+    ) {
+        self.family(name, kind, help);
+        for (labels, one) in all {
+            if let Some(value) = value(one) {
+                self.sample("", labels, value);
+            }
+        }
     }
 
     /// Adds a sample of the family, under its name with a suffix.
