@@ -55,8 +55,9 @@ fn check_in_namespace(task: &str) {
 fn append(writer: &Writer, second: u64) -> u64 {
     let durations: Vec<Duration> = (1..200).map(|n| MS * n * n).collect();
     let routes = (0..BATCH).map(|n| rollup("api", &format!("/{n}"), 200, second, &durations));
+    let routes: Vec<_> = routes.collect();
     let began = Instant::now();
-    writer.append(routes.collect::<Vec<_>>());
+    writer.append(routes);
     assert!(
         began.elapsed() < Duration::from_millis(500),
         "it never waits"
