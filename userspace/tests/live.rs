@@ -4,6 +4,8 @@
 //! Needs root and Docker. The first run on a machine builds the servers' image
 //! and takes some minutes more.
 
+#[path = "live/alert_resources.rs"]
+mod alert_resources;
 #[path = "live/alerts.rs"]
 mod alerts;
 #[path = "live/api.rs"]

@@ -23,10 +23,15 @@ use crate::start;
 const ERROR_RATE: &str = "default:error_rate";
 /// A second for its figures, and a second for the look.
 const SHOWN_WITHIN: Duration = Duration::from_secs(2);
-const JSON: &str = "JSON of the interface";
+pub(crate) const JSON: &str = "JSON of the interface";
 
 /// Sends a request that changes something.
-fn send(daemon: &Daemon, method: &'static str, path: &str, body: Option<String>) -> Response {
+pub(crate) fn send(
+    daemon: &Daemon,
+    method: &'static str,
+    path: &str,
+    body: Option<String>,
+) -> Response {
     let mut connection = Connection::open(daemon.address()).expect("the daemon listens");
     let request = Request {
         method,
@@ -38,12 +43,12 @@ fn send(daemon: &Daemon, method: &'static str, path: &str, body: Option<String>)
     connection.receive().expect("the daemon answers")
 }
 
-fn alerts(daemon: &Daemon, parameters: &str) -> Alerts {
+pub(crate) fn alerts(daemon: &Daemon, parameters: &str) -> Alerts {
     daemon.json(&format!("/api/v1/alerts{parameters}"))
 }
 
 /// The alert of a service and rule that is in a state.
-fn active(daemon: &Daemon, service: &str, rule: &str, state: &str) -> Option<Alert> {
+pub(crate) fn active(daemon: &Daemon, service: &str, rule: &str, state: &str) -> Option<Alert> {
     let found = alerts(daemon, &format!("?service={service}&rule={rule}"));
     found.active.into_iter().find(|alert| alert.state == state)
 }
