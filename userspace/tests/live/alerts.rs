@@ -221,6 +221,11 @@ fn service_that_fails_is_told_of_at_once_and_once_and_outlives_a_crash() {
     let container = Container::start("alerts", &spec).listening(8000);
     let name = container.name();
     let load = Load::on(&container);
+    // Another promises more than it keeps.
+    let spec = Spec::new(&image, "/srv/go-server").label("modeltap.slo.latency_p95=50ms");
+    let late = Container::start("alerts-late", &spec).listening(8000);
+    let label_rule = format!("label:{}:latency_p95", late.name());
+    let load_of_late = Load::on(&late);
     let (webhook, sent) = receiver();
     let sent_of = |rule: &str| {
         let bodies = sent.lock().expect("no other thread panics");
@@ -235,6 +240,8 @@ fn service_that_fails_is_told_of_at_once_and_once_and_outlives_a_crash() {
         .env("MODELTAP_WEBHOOK_URL", &format!("http://{webhook}/hook"))
         .ready();
     daemon.await_service(name);
+    daemon.await_service(late.name());
+    load_of_late.send("/slow?ms=80", 4);
 
     // The label that is right makes a rule, the other a line in the log.
     let rules: AlertRules = daemon.json("/api/v1/alert-rules");
@@ -355,8 +362,11 @@ fn service_that_fails_is_told_of_at_once_and_once_and_outlives_a_crash() {
         values.len() == 1_440 && values.last() == Some(&Some(1.0))
     });
 
-    // A crash: the same episode goes on, and nobody is told again.
+    // A crash: the same episode goes on, and nobody is told again. Another
+    // has held for half of its minute by now.
     thread::sleep(Duration::from_secs(2));
+    let held = alerts(&daemon, &format!("?rule={label_rule}")).active;
+    let held = held.first().expect("it is pending or fires").clone();
     let again = daemon.same_again();
     daemon.kill();
     let daemon = again.ready();
@@ -390,6 +400,11 @@ fn service_that_fails_is_told_of_at_once_and_once_and_outlives_a_crash() {
     // Mended: two minutes of the window, and five seconds.
     load.rest();
     load.send("/items/1", 50);
+    let label_fired = await_some("the label's rule to fire", Duration::from_secs(70), || {
+        active(&daemon, late.name(), &label_rule, "firing")
+    });
+    assert_eq!(label_fired.id, held.id, "the crash did not begin it anew");
+    load_of_late.send("/items/1", 200);
     await_that("it to be over", Duration::from_secs(160), || {
         active(&daemon, name, ERROR_RATE, "firing").is_none()
     });
@@ -398,6 +413,14 @@ fn service_that_fails_is_told_of_at_once_and_once_and_outlives_a_crash() {
         history.into_iter().find(|alert| alert.id == fired.id)
     });
     assert!(over.resolved_unix_ms > over.fired_unix_ms);
+    await_that(
+        "the label's alert to be over",
+        Duration::from_secs(60),
+        || {
+            let over = alerts(&daemon, &format!("?state=resolved&rule={label_rule}")).history;
+            over.iter().any(|alert| alert.id == held.id)
+        },
+    );
     await_that("the webhook", Duration::from_secs(10), || {
         sent_of(ERROR_RATE).1 == 1
     });
