@@ -1,14 +1,16 @@
 //! Builds the daemon, starts its tasks and drains them: the only wiring.
 
 use std::collections::{HashMap, HashSet};
+use std::env;
+use std::fs::File;
+use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use std::{env, fs};
 
 use anyhow::Context;
-use modeltap_api::state::{Ask, DaemonState, Sources};
+use modeltap_api::state::{Ask, Confinement, DaemonState, Sources};
 use modeltap_api::{Access, Server};
 use modeltap_capture::control::{Control, Network};
 use modeltap_capture::features::{Feature, Features};
@@ -20,6 +22,7 @@ use modeltap_core::container::{Container, Inspect};
 use modeltap_core::history::Batch;
 use modeltap_core::time::{TimeAnchor, UnixNs};
 use modeltap_discovery::cgroup::{CgroupError, Hierarchy};
+use modeltap_discovery::look::Look;
 use modeltap_discovery::resources::Target;
 use modeltap_discovery::{DiscoveryEvent, listeners};
 use modeltap_export::notify::{self, Notifiers};
@@ -29,7 +32,9 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::alerts::Alerts;
+use crate::clerk::Clerk;
 use crate::config::{self, Config};
+use crate::confine::{self, Needs};
 use crate::journal::Journal;
 use crate::pipeline::{Counter, Input, ParserReport, Permissions, Tracker, next_second};
 use crate::recorder::{Recorder, Tap};
@@ -58,20 +63,26 @@ pub struct App {
     reader: Reader,
     recorder: Option<Recorder>,
     notifiers: notify::Settings,
+    look: Arc<dyn Look>,
+    confinement: Confinement,
+    port_file: Option<File>,
     config: Config,
 }
 
 impl App {
-    /// Checks what the host offers, then binds, opens and attaches.
+    /// Checks what the host offers, binds and attaches; then gives up every
+    /// privilege that is not needed any more, and opens history without them.
+    /// To be called before there is another thread: it would keep them.
     ///
     /// # Errors
     /// The first part that cannot be built; nothing is left behind.
-    pub async fn build(config: &Config, recording: Option<&Path>) -> anyhow::Result<Self> {
+    pub fn build(config: &Config, recording: Option<&Path>) -> anyhow::Result<Self> {
         let notifiers = crate::notify::settings(config)?;
         loader::check()?;
-        let server = bind(config).await?;
-        let recorder = recording.map(Recorder::create).transpose()?;
-        let (writer, reader) = open_store(config)?;
+        let server = bind(config)?;
+        let recording = recording.map(Recorder::create).transpose()?;
+        let port_file = port_file(config)?;
+        let clerk = Clerk::start()?;
         let probes = Probes::load(&loader::Config {
             ring_bytes: config.ring_bytes,
             ..loader::Config::default()
@@ -79,6 +90,9 @@ impl App {
         for (what, because) in untold(probes.features()) {
             tracing::warn!(because, "this kernel does not tell of {what}");
         }
+        let confinement = confine::confine(&Needs::of(config, &notifiers));
+        let recorder = recording.map(Recorder::begin).transpose()?;
+        let (writer, reader) = open_store(config)?;
         memory::release();
         Ok(Self {
             server,
@@ -87,6 +101,9 @@ impl App {
             reader,
             recorder,
             notifiers,
+            look: Arc::new(clerk),
+            confinement,
+            port_file,
             config: config.clone(),
         })
     }
@@ -99,6 +116,7 @@ impl App {
         mut self,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
+        self.probes.forward_logs();
         let control = Arc::new(Mutex::new(self.probes.take_control()?));
         let drain_counts = Arc::new(DrainCounts::default());
         let (batch_sender, batches) = mpsc::channel(EVENT_BATCHES);
@@ -108,6 +126,7 @@ impl App {
 
         let mut telemetry = Telemetry::new(reports, self.reader.clone());
         telemetry.untold = untold(self.probes.features());
+        telemetry.confinement = Some(self.confinement);
         telemetry.kernel = Some((
             control.clone(),
             drain_counts.clone(),
@@ -137,9 +156,14 @@ impl App {
             report_sender,
         ));
         let (target_sender, targets) = watch::channel(Targets::default());
-        let sampler = tokio::spawn(resources::run(targets, input_sender.clone()));
+        let sampler = tokio::spawn(resources::run(
+            self.look.clone(),
+            targets,
+            input_sender.clone(),
+        ));
         let watch = Watch {
             control,
+            look: self.look,
             inputs: input_sender,
             targets: target_sender,
             permissions: permission_sender,
@@ -151,7 +175,7 @@ impl App {
         let discovery = spawn_discovery(&self.config, watch);
         let counter = tokio::spawn(counting.run(inputs, asks, self.writer));
 
-        announce(&self.config, self.server.address())?;
+        announce(self.port_file, self.server.address())?;
         self.server
             .serve(sources, stop)
             .await
@@ -171,12 +195,12 @@ impl App {
 }
 
 /// Binds the API as configured.
-pub async fn bind(config: &Config) -> anyhow::Result<Server> {
+pub fn bind(config: &Config) -> anyhow::Result<Server> {
     let access = Access {
         allowed_hosts: config.allowed_hosts.clone(),
         token: config::token()?,
     };
-    Ok(Server::bind(config.listen, access).await?)
+    Ok(Server::bind(config.listen, access)?)
 }
 
 /// What the kernel is too old to tell, and what it lacks for it.
@@ -194,15 +218,27 @@ fn untold(features: &Features) -> Vec<(&'static str, String)> {
     .collect()
 }
 
+/// Makes the file that will tell the bound address.
+///
+/// # Errors
+/// It cannot be written.
+pub fn port_file(config: &Config) -> anyhow::Result<Option<File>> {
+    let make = |file: &PathBuf| {
+        File::create(file)
+            .with_context(|| format!("cannot write the port file {:?}", file.display()))
+    };
+    config.port_file.as_ref().map(make).transpose()
+}
+
 /// Says where the dashboard is.
 ///
 /// # Errors
 /// The port file cannot be written.
-pub fn announce(config: &Config, address: SocketAddr) -> anyhow::Result<()> {
+pub fn announce(port_file: Option<File>, address: SocketAddr) -> anyhow::Result<()> {
     tracing::info!("the dashboard is at http://{address}");
-    if let Some(file) = &config.port_file {
-        fs::write(file, format!("{address}\n"))
-            .with_context(|| format!("cannot write the port file {:?}", file.display()))?;
+    if let Some(mut file) = port_file {
+        file.write_all(format!("{address}\n").as_bytes())
+            .context("cannot write the port file")?;
     }
     Ok(())
 }
@@ -385,6 +421,7 @@ fn spawn_discovery(config: &Config, watch: Watch) -> JoinHandle<()> {
 /// Makes the probes watch what discovery finds.
 struct Watch {
     control: Arc<Mutex<Control>>,
+    look: Arc<dyn Look>,
     inputs: mpsc::Sender<Input>,
     /// The containers whose resources are read.
     targets: watch::Sender<Targets>,
@@ -470,10 +507,12 @@ impl Watch {
         }
         // From here on every accept is seen. Connections accepted before
         // belong to ports that are listened on now.
+        let look = self.look.clone();
         let found = tokio::task::spawn_blocking(move || {
             let hierarchy = Hierarchy::find()?;
-            let networks = networks(&hierarchy, &container)?;
-            Ok::<_, CgroupError>((networks, listeners::listeners(&hierarchy, &container)?))
+            let networks = networks(&hierarchy, &*look, &container)?;
+            let listeners = listeners::listeners(&hierarchy, &*look, &container)?;
+            Ok::<_, CgroupError>((networks, listeners))
         });
         match found.await {
             Ok(Ok((networks, found))) => {
@@ -510,10 +549,11 @@ impl Watch {
 /// The network namespaces of a container, and whose they are.
 fn networks(
     hierarchy: &Hierarchy,
+    look: &dyn Look,
     container: &Container,
 ) -> Result<Vec<(u32, Network)>, CgroupError> {
-    let host = listeners::host_network(hierarchy);
-    let found = listeners::networks(hierarchy, container)?;
+    let host = listeners::host_network(look);
+    let found = listeners::networks(hierarchy, look, container)?;
     let told = found.into_iter().filter_map(|network| {
         let whose = if Some(network) == host {
             Network::Shared

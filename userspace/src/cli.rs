@@ -62,6 +62,9 @@ pub enum Command {
     /// The server that `verify` observes.
     #[command(hide = true)]
     VerifyServer,
+    /// The process that looks at others' processes for the daemon.
+    #[command(hide = true)]
+    Clerk,
     /// Open the history and exit: a damaged file may end the process, so the
     /// daemon tries it in a child first.
     #[command(hide = true)]

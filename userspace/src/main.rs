@@ -5,8 +5,10 @@
 
 mod alerts;
 mod app;
+mod clerk;
 mod cli;
 mod config;
+mod confine;
 mod journal;
 mod logging;
 mod notify;
@@ -58,6 +60,9 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
     if let Some(Command::VerifyServer) = &cli.command {
         return verify::serve();
     }
+    if let Some(Command::Clerk) = &cli.command {
+        return clerk::serve();
+    }
     let (config, figment) = config::load(&cli.options)?;
     match &cli.command {
         Some(Command::Config) => {
@@ -65,19 +70,25 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
             print!("{}", notify::describe(&notify::settings(&config)?));
             Ok(())
         }
-        Some(Command::Replay { file }) => block_on(&config, replay(&config, file)),
-        Some(Command::Record { file }) => block_on(&config, run(&config, Some(file))),
-        Some(Command::Verify { requests, json }) => {
-            block_on(&config, verify(&config, *requests, *json))
+        Some(Command::Replay { file }) => {
+            logging::start(&config)?;
+            block_on(replay(&config, file))
         }
-        Some(Command::Run) | None => block_on(&config, run(&config, None)),
-        Some(Command::ProbeStore { .. } | Command::VerifyServer) => Ok(()),
+        Some(Command::Record { file }) => run(&config, Some(file)),
+        Some(Command::Verify { requests, json }) => {
+            logging::start(&config)?;
+            block_on(verify(&config, *requests, *json))
+        }
+        Some(Command::Run) | None => run(&config, None),
+        Some(Command::ProbeStore { .. } | Command::VerifyServer | Command::Clerk) => Ok(()),
     }
 }
 
-async fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
-    let app = app::App::build(config, recording).await?;
-    app.run(stopped()?).await
+fn run(config: &Config, recording: Option<&Path>) -> anyhow::Result<()> {
+    logging::start(config)?;
+    let app = app::App::build(config, recording)?;
+    // Its threads begin with the privileges that are left.
+    block_on(async { app.run(stopped()?).await })
 }
 
 async fn replay(config: &Config, file: &Path) -> anyhow::Result<()> {
@@ -97,11 +108,7 @@ async fn verify(config: &Config, n_requests: u32, as_json: bool) -> anyhow::Resu
     found.judge()
 }
 
-fn block_on(
-    config: &Config,
-    future: impl Future<Output = anyhow::Result<()>>,
-) -> anyhow::Result<()> {
-    logging::start(config)?;
+fn block_on(future: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     // Two threads serve every host: one drains and counts while the other
     // answers.
     tokio::runtime::Builder::new_multi_thread()

@@ -1,6 +1,7 @@
 //! The notifiers' settings: from the environment, or from files that it
 //! names, because they are secrets.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::Path;
@@ -15,6 +16,9 @@ use modeltap_export::notify::{
 use crate::config::Config;
 
 const FILE_SUFFIX: &str = "_FILE";
+/// Variables that name a proxy, also in small letters.
+const PROXIES: [&str; 3] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
+const DNS_PORT: u16 = 53;
 /// Longest file of a secret that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
@@ -86,6 +90,32 @@ pub fn describe(settings: &Settings) -> String {
         .into_iter()
         .filter_map(|(channel, host)| Some(format!("# notifier {channel}: {}\n", host?)))
         .collect()
+}
+
+/// TCP ports that telling of alerts connects to: the receivers', or a proxy's,
+/// and that of name servers. `None` if that cannot be told.
+pub fn ports(settings: &Settings) -> Option<BTreeSet<u16>> {
+    ports_through(settings, |name| env::var(name).ok())
+}
+
+fn ports_through(
+    settings: &Settings,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Option<BTreeSet<u16>> {
+    let mut ports = settings.ports();
+    if ports.is_empty() {
+        return Some(ports);
+    }
+    // An answer that is too long for UDP is asked for by TCP.
+    ports.insert(DNS_PORT);
+    for name in PROXIES {
+        let names = [name.to_owned(), name.to_lowercase()];
+        for proxy in names.iter().filter_map(|name| variable(name)) {
+            let (_, port) = proxy.trim_end_matches('/').rsplit_once(':')?;
+            ports.insert(port.parse().ok()?);
+        }
+    }
+    Some(ports)
 }
 
 /// Receivers that are told a secret in clear.
@@ -270,6 +300,31 @@ mod tests {
              # notifier alertmanager: 127.0.0.1:9093\n"
         );
         assert_eq!(in_clear(&settings).len(), 1);
+    }
+
+    #[test]
+    fn ports_are_the_receivers_and_the_proxys_and_name_servers() {
+        let none = ports_through(&Settings::default(), |_| Some("http://p:3128".into()));
+        assert_eq!(none, Some(BTreeSet::new()));
+        let settings = read(&[
+            ("WEBHOOK_URL", "https://hooks.example.org/x"),
+            ("ALERTMANAGER_URL", "http://127.0.0.1:9093"),
+            ("SMTP_URL", "smtp://mail.example.org"),
+            ("EMAIL_FROM", "a@example.org"),
+            ("EMAIL_TO", "b@example.org"),
+        ])
+        .unwrap();
+        let direct = ports_through(&settings, |_| None);
+        assert_eq!(direct, Some(BTreeSet::from([53, 443, 587, 9093])));
+        let proxied = |value: &'static str| {
+            ports_through(&settings, move |name| {
+                (name == "https_proxy").then(|| value.to_owned())
+            })
+        };
+        let expected = BTreeSet::from([53, 443, 587, 3128, 9093]);
+        assert_eq!(proxied("http://proxy:3128/"), Some(expected));
+        // Its port is its protocol's own: too much to guess.
+        assert_eq!(proxied("proxy"), None);
     }
 
     #[test]

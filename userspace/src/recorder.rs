@@ -33,15 +33,21 @@ pub struct Tap {
 }
 
 impl Recorder {
-    /// Begins a recording.
+    /// Makes the file of a recording.
     ///
     /// # Errors
-    /// The file exists or cannot be written.
-    pub fn create(path: &Path) -> anyhow::Result<Self> {
-        let file = File::create_new(path)
-            .with_context(|| format!("cannot create the recording {:?}", path.display()))?;
-        let mut writer = Writer::new(BufWriter::new(file))
-            .with_context(|| format!("cannot write the recording {:?}", path.display()))?;
+    /// It exists or cannot be written.
+    pub fn create(path: &Path) -> anyhow::Result<File> {
+        File::create_new(path)
+            .with_context(|| format!("cannot create the recording {:?}", path.display()))
+    }
+
+    /// Begins a recording, on a thread that has no more rights than this one.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn begin(file: File) -> anyhow::Result<Self> {
+        let mut writer = Writer::new(BufWriter::new(file)).context("cannot write the recording")?;
         let (entries, received) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("recorder".to_owned())

@@ -34,7 +34,8 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let entries = open(file)?;
-    let server = app::bind(config).await?;
+    let server = app::bind(config)?;
+    let port_file = app::port_file(config)?;
     let folder = tempfile::tempdir().context("cannot create a folder for the replay's history")?;
     let (writer, reader) = Store::open(StoreConfig::new(folder.path().join(app::STORE_FILE)))?;
     let (stats_sender, stats) = watch::channel(ParserReport::default());
@@ -50,7 +51,7 @@ pub async fn run(
     counting.publish().await;
     tracing::info!(n_entries, "the recording is read");
 
-    app::announce(config, server.address())?;
+    app::announce(port_file, server.address())?;
     let serving = server.serve(sources, stop);
     tokio::pin!(serving);
     loop {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use modeltap_capture::clock;
 use modeltap_core::connection::CgroupId;
+use modeltap_discovery::look::Look;
 use modeltap_discovery::resources::{Sampler, Target};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::{mpsc, watch};
@@ -24,10 +25,14 @@ const SECOND: Duration = Duration::from_secs(1);
 pub type Targets = Arc<HashMap<CgroupId, Target>>;
 
 /// Reads what the targets use until nobody wants to know.
-pub async fn run(targets: watch::Receiver<Targets>, inputs: mpsc::Sender<Input>) {
+pub async fn run(
+    look: Arc<dyn Look>,
+    targets: watch::Receiver<Targets>,
+    inputs: mpsc::Sender<Input>,
+) {
     allow_descriptors();
     // NVML may take a while to load.
-    let mut sampler = match spawn_blocking(Sampler::find).await {
+    let mut sampler = match spawn_blocking(|| Sampler::find(look)).await {
         Ok(Ok(sampler)) => sampler,
         Ok(Err(error)) => {
             tracing::error!(%error, "what containers use cannot be read");

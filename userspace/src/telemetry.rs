@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use modeltap_api::state::DaemonState;
+use modeltap_api::state::{Confinement, DaemonState};
 use modeltap_capture::clock;
 use modeltap_capture::control::Control;
 use modeltap_capture::ring::DrainCounts;
@@ -47,6 +47,8 @@ pub struct Telemetry {
     pub kernel: Option<(Arc<Mutex<Control>>, Arc<DrainCounts>, u32)>,
     /// What the kernel is too old to tell, and what it lacks for it.
     pub untold: Vec<(&'static str, String)>,
+    /// How far the daemon is confined; `None` in a replay.
+    pub confinement: Option<Confinement>,
     /// Who tells of alerts; `None` in a replay.
     pub notifiers: Option<Notifiers>,
     parser: watch::Receiver<ParserReport>,
@@ -62,6 +64,7 @@ impl Telemetry {
         Self {
             kernel: None,
             untold: Vec::new(),
+            confinement: None,
             notifiers: None,
             parser,
             history,
@@ -90,6 +93,7 @@ impl Telemetry {
             cpu: clock::process_cpu(),
             cpu_cores: self.cpu_cores(),
             memory_bytes: resident_bytes(),
+            confinement: self.confinement.clone(),
         }
     }
 

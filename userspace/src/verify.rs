@@ -64,6 +64,7 @@ pub async fn run(
         ring_bytes: config.ring_bytes,
         ..loader::Config::default()
     })?;
+    probes.forward_logs();
     let control = Arc::new(Mutex::new(probes.take_control()?));
     control
         .lock()

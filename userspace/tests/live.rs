@@ -16,6 +16,8 @@ mod arrival;
 mod boundaries;
 #[path = "live/calls.rs"]
 mod calls;
+#[path = "live/confinement.rs"]
+mod confinement;
 #[path = "live/container_life.rs"]
 mod container_life;
 #[path = "live/cost.rs"]

@@ -3,11 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use modeltap_core::connection::CgroupId;
 use modeltap_core::container::ContainerId;
+use modeltap_discovery::look::Direct;
 use modeltap_discovery::resources::{Sampler, Target};
 use modeltap_testbed::ground;
 
@@ -106,7 +108,7 @@ fn two_hundred_containers_are_read_at_a_cost_nobody_notices() {
     let targets = targets.collect();
     // The processes have to be in their own networks.
     thread::sleep(Duration::from_millis(500));
-    let mut sampler = Sampler::find().expect("the host has cgroups");
+    let mut sampler = Sampler::find(Arc::new(Direct::default())).expect("the host has cgroups");
     sampler.follow(&targets);
     for _ in 0..3 {
         sampler.sample(unix_now);

@@ -6,6 +6,7 @@ use modeltap_core::container::{Container as Found, DockerState};
 use modeltap_discovery::cgroup::Hierarchy;
 use modeltap_discovery::docker::Config;
 use modeltap_discovery::listeners::listeners;
+use modeltap_discovery::look::Direct;
 use modeltap_discovery::{Directory, DiscoveryEvent, watch};
 use modeltap_testbed::docker::{Container, Spec};
 use modeltap_testbed::ground;
@@ -175,7 +176,7 @@ fn listening_ports_are_those_of_the_containers_own_processes() {
     let found = watcher.until_known(own.name());
     let own = own.listening(8000);
     let ports = |found: &Found| -> Vec<u16> {
-        listeners(&hierarchy, found)
+        listeners(&hierarchy, &Direct::default(), found)
             .unwrap()
             .into_iter()
             .map(|listener| listener.port)

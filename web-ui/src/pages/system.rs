@@ -95,25 +95,32 @@ fn facts_with(
 
 fn daemon(status: &Status) -> impl IntoView + use<> {
     let cpu = format::percent(Some(status.process.cpu_cores));
-    facts(
-        "Daemon",
-        vec![
-            ("Version", text(status.version.clone())),
-            (
-                "API",
-                view! { <a class="link" href="/api/docs/" rel="external">"Interactive documents"</a> }
-                    .into_any(),
-            ),
-            ("Kernel", text(status.kernel.clone())),
-            (
-                "Started",
-                text(browser::date_time(status.started_unix_ms as f64)),
-            ),
-            ("Up for", text(format::span(status.uptime_seconds))),
-            ("CPU, of one core", figure(cpu)),
-            ("Memory", figure(format::bytes(status.process.memory_bytes))),
-        ],
-    )
+    let mut list = vec![
+        ("Version", text(status.version.clone())),
+        (
+            "API",
+            view! { <a class="link" href="/api/docs/" rel="external">"Interactive documents"</a> }
+                .into_any(),
+        ),
+        ("Kernel", text(status.kernel.clone())),
+        (
+            "Started",
+            text(browser::date_time(status.started_unix_ms as f64)),
+        ),
+        ("Up for", text(format::span(status.uptime_seconds))),
+        ("CPU, of one core", figure(cpu)),
+        ("Memory", figure(format::bytes(status.process.memory_bytes))),
+    ];
+    if let Some(confinement) = &status.confinement {
+        let left = confinement.capabilities.join(" ");
+        let left = if left.is_empty() { "None" } else { &left };
+        list.push(("Privileges left", text(left.to_owned())));
+        list.extend(confinement.lacking.iter().map(|lack| {
+            let lacking = format!("not by {}: {}", lack.what, lack.because);
+            ("Confined", text(lacking))
+        }));
+    }
+    facts("Daemon", list)
 }
 
 fn probes(status: &Status) -> impl IntoView + use<> {

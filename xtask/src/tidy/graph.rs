@@ -51,7 +51,7 @@ const EDGES: [(&str, &[&str]); 15] = [
 ];
 
 /// Heavy dependencies and their owners; a name ending in `*` is a beginning.
-const OWNERS: [(&str, &[&str]); 20] = [
+const OWNERS: [(&str, &[&str]); 22] = [
     ("anyhow", &["modeltap", "xtask"]),
     ("axum*", &["modeltap-api", "modeltap-demo"]),
     ("aya", &["modeltap-capture"]),
@@ -63,12 +63,14 @@ const OWNERS: [(&str, &[&str]); 20] = [
     ("clap*", &["modeltap", "xtask"]),
     ("duckdb", &["modeltap-store"]),
     ("figment", &["modeltap"]),
+    ("landlock", &["modeltap"]),
     ("leptos*", &["modeltap-web"]),
     ("lettre", &["modeltap-export"]),
     ("nvml-wrapper", &["modeltap-discovery"]),
     ("opentelemetry*", &["modeltap-export"]),
     ("reqwest", &["modeltap-export"]),
     ("rust-embed", &["modeltap-api"]),
+    ("seccompiler", &["modeltap"]),
     ("utoipa*", &["modeltap-api", "modeltap-api-types"]),
     ("wasm-bindgen-cli-support", &["xtask"]),
     ("web-sys", &["modeltap-web"]),

@@ -54,6 +54,9 @@ pub struct Status {
     pub docker: DockerStatus,
     /// The daemon's own cost.
     pub process: ProcessStatus,
+    /// Which privileges the daemon gave up; absent in a replay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confinement: Option<ConfinementStatus>,
     /// Who asks the API, and who was refused.
     #[serde(default)]
     pub api: ApiStatus,
@@ -185,6 +188,26 @@ pub struct ProcessStatus {
     pub cpu_cores: f64,
     /// Resident memory in bytes.
     pub memory_bytes: u64,
+}
+
+/// Which privileges the daemon gave up once its probes were attached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ConfinementStatus {
+    /// Capabilities that are left, as `CAP_BPF`; on most hosts none.
+    pub capabilities: Vec<String>,
+    /// What could not be done; on most hosts nothing.
+    pub lacking: Vec<Unconfined>,
+}
+
+/// A confinement that this host lacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Unconfined {
+    /// As `Landlock` or `seccomp`.
+    pub what: String,
+    /// Why it is not there.
+    pub because: String,
 }
 
 /// Clients of the API; counts since the daemon's start.

@@ -18,7 +18,7 @@ use modeltap_metrics::{
 
 use modeltap_store::{Metric, Query, QueryResult, Stat};
 
-use crate::state::DaemonState;
+use crate::state::{Confinement, DaemonState};
 
 /// Share of failed requests from which a service is critical.
 const CRITICAL_ERROR_RATE: f64 = 0.05;
@@ -101,8 +101,22 @@ pub fn status(state: &DaemonState, services: &[ServiceSnapshot]) -> wire::Status
             cpu_cores: state.cpu_cores,
             memory_bytes: state.memory_bytes,
         },
+        confinement: state.confinement.as_ref().map(confinement),
         api: wire::ApiStatus::default(),
         services: services.iter().map(accounting).collect(),
+    }
+}
+
+fn confinement(confinement: &Confinement) -> wire::ConfinementStatus {
+    let lacking = confinement.lacking.iter();
+    wire::ConfinementStatus {
+        capabilities: confinement.kept.clone(),
+        lacking: lacking
+            .map(|(what, because)| wire::Unconfined {
+                what: (*what).to_owned(),
+                because: because.clone(),
+            })
+            .collect(),
     }
 }
 

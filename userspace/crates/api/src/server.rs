@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use axum::Router;
@@ -11,7 +11,6 @@ use axum::http::Method;
 use axum::middleware;
 use axum::routing::{delete, get, post, put};
 use thiserror::Error;
-use tokio::net::TcpListener;
 
 use crate::connections::{self, Limits};
 use crate::error::ApiError;
@@ -48,16 +47,18 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds. An address that other hosts reach needs a token.
+    /// Binds. An address that other hosts reach needs a token. No runtime is
+    /// needed yet: a low port takes a privilege that is gone when there is one.
     ///
     /// # Errors
     /// The address is taken, not ours, or open without a token.
-    pub async fn bind(address: SocketAddr, access: Access) -> Result<Self, BindError> {
+    pub fn bind(address: SocketAddr, access: Access) -> Result<Self, BindError> {
         if !address.ip().is_loopback() && access.token.is_none() {
             return Err(BindError::NoToken { address });
         }
         let failed = |source| BindError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let listener = TcpListener::bind(address).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self {
             listener,
@@ -85,7 +86,8 @@ impl Server {
         let traffic = Arc::new(Traffic::default());
         let shared = Shared::new(sources, traffic.clone());
         let router = router(shared, self.access);
-        connections::serve(self.listener, router, traffic, Limits::default(), stop).await
+        let listener = tokio::net::TcpListener::from_std(self.listener)?;
+        connections::serve(listener, router, traffic, Limits::default(), stop).await
     }
 }
 

@@ -43,6 +43,18 @@ pub struct DaemonState {
     pub cpu_cores: f64,
     /// Own resident memory in bytes.
     pub memory_bytes: u64,
+    /// How far the daemon is confined; `None` where a recording is shown,
+    /// which takes no privilege.
+    pub confinement: Option<Confinement>,
+}
+
+/// Which privileges the daemon gave up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Confinement {
+    /// Capabilities that are left, as `CAP_BPF`.
+    pub kept: Vec<String>,
+    /// What could not be done, and why.
+    pub lacking: Vec<(&'static str, String)>,
 }
 
 /// A question to the task that counts.

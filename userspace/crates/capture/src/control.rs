@@ -1,7 +1,9 @@
 //! What the probes watch, and what they counted.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
+use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::programs::{ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun};
 use aya::util::nr_cpus;
@@ -10,7 +12,7 @@ use modeltap_abi::feature::{NETWORK_OWN, NETWORK_SHARED};
 use modeltap_core::accounting::CgroupCounts;
 use modeltap_core::connection::{CgroupId, ConnectionId};
 
-use crate::loader::LoadError;
+use crate::loader::{LoadError, SWEEP};
 
 /// A tracked connection as the map holds it.
 type TrackedBytes = [u8; size_of::<TrackedConnection>()];
@@ -22,16 +24,22 @@ const NO_REPLACE: u64 = 1;
 
 /// Steers the probes.
 pub struct Control {
+    maps: Maps,
+    /// Holds the program that sweeps.
+    ebpf: Arc<Ebpf>,
+    known_listeners: HashSet<[u32; 2]>,
+    known_networks: BTreeMap<u32, Network>,
+}
+
+/// What it steers them by.
+pub(crate) struct Maps {
     cgroups: HashMap<MapData, u64, u32>,
     cgroup_counts: PerCpuHashMap<MapData, u64, CounterBytes>,
     listeners: HashMap<MapData, [u32; 2], u32>,
     connections: HashMap<MapData, u64, TrackedBytes>,
     counters: PerCpuArray<MapData, u64>,
-    sweep: RawTracePoint,
     networks: HashMap<MapData, u32, u32>,
     unseen: HashMap<MapData, u64, u64>,
-    known_listeners: HashSet<[u32; 2]>,
-    known_networks: BTreeMap<u32, Network>,
 }
 
 /// Whose a watched container's network namespace is.
@@ -66,11 +74,10 @@ pub struct KernelCounts {
     pub connections_untracked: u64,
 }
 
-impl Control {
-    /// Takes the maps it needs, by their names, and the program that sweeps.
-    pub(crate) fn new(
+impl Maps {
+    /// Takes the maps, by their names.
+    pub(crate) fn take(
         mut map: impl FnMut(&'static str) -> Result<Map, LoadError>,
-        sweep: RawTracePoint,
     ) -> Result<Self, LoadError> {
         let named = |name| move |source| LoadError::Map { name, source };
         macro_rules! take {
@@ -86,10 +93,18 @@ impl Control {
             counters: take!("COUNTERS"),
             networks: take!("NETWORKS"),
             unseen: take!("UNSEEN"),
-            sweep,
+        })
+    }
+}
+
+impl Control {
+    pub(crate) fn new(maps: Maps, ebpf: Arc<Ebpf>) -> Self {
+        Self {
+            maps,
+            ebpf,
             known_listeners: HashSet::new(),
             known_networks: BTreeMap::new(),
-        })
+        }
     }
 
     /// Watches a cgroup and everything below it. The root cgroup, which holds
@@ -103,20 +118,20 @@ impl Control {
         if cgroup.0 <= ROOT {
             return Ok(());
         }
-        if self.cgroup_counts.get(&cgroup.0, 0).is_err() {
+        if self.maps.cgroup_counts.get(&cgroup.0, 0).is_err() {
             let n_cpus = nr_cpus().map_err(|(_, source)| MapError::IoError(source))?;
             let zero = PerCpuValues::try_from(vec![[0; size_of::<CgroupCounters>()]; n_cpus])?;
-            self.cgroup_counts.insert(cgroup.0, zero, NO_REPLACE)?;
+            self.maps.cgroup_counts.insert(cgroup.0, zero, NO_REPLACE)?;
         }
-        self.cgroups.insert(cgroup.0, 1, 0)
+        self.maps.cgroups.insert(cgroup.0, 1, 0)
     }
 
     /// Stops watching a cgroup and forgets its counts; gives the last of them.
     /// One that is not watched is no error.
     pub fn unwatch(&mut self, cgroup: CgroupId) -> Option<CgroupCounts> {
-        let _ = self.cgroups.remove(&cgroup.0);
+        let _ = self.maps.cgroups.remove(&cgroup.0);
         let counts = self.counts_of(cgroup.0);
-        let _ = self.cgroup_counts.remove(&cgroup.0);
+        let _ = self.maps.cgroup_counts.remove(&cgroup.0);
         counts
     }
 
@@ -124,14 +139,14 @@ impl Control {
     /// They grow until [`unwatch`](Self::unwatch) gives the last of them.
     #[must_use]
     pub fn cgroup_counts(&self) -> Vec<(CgroupId, CgroupCounts)> {
-        let known = self.cgroup_counts.keys().filter_map(Result::ok);
+        let known = self.maps.cgroup_counts.keys().filter_map(Result::ok);
         known
             .filter_map(|cgroup| Some((CgroupId(cgroup), self.counts_of(cgroup)?)))
             .collect()
     }
 
     fn counts_of(&self, cgroup: u64) -> Option<CgroupCounts> {
-        let values = self.cgroup_counts.get(&cgroup, 0).ok()?;
+        let values = self.maps.cgroup_counts.get(&cgroup, 0).ok()?;
         let mut sum = CgroupCounts::default();
         for bytes in values.iter() {
             let counters: CgroupCounters = zerocopy::transmute!(*bytes);
@@ -156,15 +171,15 @@ impl Control {
     /// # Errors
     /// The kernel refuses to run the program.
     pub fn sweep(&self) -> Result<(), ProgramError> {
-        self.sweep
-            .test_run(RawTracePointRunOptions::new())
-            .map(drop)
+        let program = self.ebpf.program(SWEEP);
+        let program: &RawTracePoint = program.expect("the object holds every probe").try_into()?;
+        program.test_run(RawTracePointRunOptions::new()).map(drop)
     }
 
     /// Connections that the probes keep track of.
     #[must_use]
     pub fn n_tracked(&self) -> usize {
-        self.connections.keys().filter_map(Result::ok).count()
+        self.maps.connections.keys().filter_map(Result::ok).count()
     }
 
     /// Replaces the ports on which watched containers accept: (inode number
@@ -176,10 +191,10 @@ impl Control {
             .map(|&(netns, port)| [netns, u32::from(port)])
             .collect();
         for gone in self.known_listeners.difference(&wanted) {
-            let _ = self.listeners.remove(gone);
+            let _ = self.maps.listeners.remove(gone);
         }
         for new in wanted.difference(&self.known_listeners) {
-            if let Err(error) = self.listeners.insert(new, 1, 0) {
+            if let Err(error) = self.maps.listeners.insert(new, 1, 0) {
                 tracing::warn!(%error, port = new[1], "a listening port could not be made known");
             }
         }
@@ -191,7 +206,7 @@ impl Control {
     pub fn set_networks(&mut self, networks: &BTreeMap<u32, Network>) {
         for gone in self.known_networks.keys() {
             if !networks.contains_key(gone) {
-                let _ = self.networks.remove(gone);
+                let _ = self.maps.networks.remove(gone);
             }
         }
         for (netns, network) in networks {
@@ -202,7 +217,7 @@ impl Control {
                 Network::Own => NETWORK_OWN,
                 Network::Shared => NETWORK_SHARED,
             };
-            if let Err(error) = self.networks.insert(netns, value, 0) {
+            if let Err(error) = self.maps.networks.insert(netns, value, 0) {
                 tracing::warn!(%error, netns, "a network namespace could not be made known");
             }
         }
@@ -213,7 +228,8 @@ impl Control {
     /// they only grow.
     #[must_use]
     pub fn unseen(&self) -> Vec<(CgroupId, u64)> {
-        self.unseen
+        self.maps
+            .unseen
             .iter()
             .filter_map(Result::ok)
             .map(|(cgroup, n_bytes)| (CgroupId(cgroup), n_bytes))
@@ -223,12 +239,12 @@ impl Control {
     /// Forgets a connection that ended, unless its socket serves another one
     /// by now.
     pub fn forget(&mut self, id: ConnectionId) {
-        let Ok(bytes) = self.connections.get(&id.socket, 0) else {
+        let Ok(bytes) = self.maps.connections.get(&id.socket, 0) else {
             return;
         };
         let tracked: TrackedConnection = zerocopy::transmute!(bytes);
         if tracked.opened_ns == id.opened.0 {
-            let _ = self.connections.remove(&id.socket);
+            let _ = self.maps.connections.remove(&id.socket);
         }
     }
 
@@ -236,7 +252,8 @@ impl Control {
     #[must_use]
     pub fn counts(&self) -> KernelCounts {
         let sum = |counter: Counter| -> u64 {
-            self.counters
+            self.maps
+                .counters
                 .get(&(counter as u32), 0)
                 .map_or(0, |values| values.iter().sum())
         };

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::mem::size_of;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aya::maps::{Array, MapData, RingBuf};
@@ -12,7 +13,7 @@ use modeltap_abi::config::{CaptureConfig, KernelOffsets};
 use thiserror::Error;
 use zerocopy::IntoBytes;
 
-use crate::control::Control;
+use crate::control::{Control, Maps};
 use crate::features::{Features, Found};
 use crate::{offsets, requirements};
 
@@ -42,7 +43,7 @@ const TRACEPOINTS: [&str; 18] = [
 ];
 const SOCKET_STATE: &str = "inet_sock_set_state";
 /// A program that the daemon runs itself.
-const SWEEP: &str = "sweep";
+pub(crate) const SWEEP: &str = "sweep";
 /// How often the probes' own messages are looked at.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -168,16 +169,24 @@ pub fn check() -> Result<(), LoadError> {
     requirements::check(&TRACEPOINTS)
 }
 
-/// Attached probes. They detach when this is dropped.
+/// Hands the probes' own messages over to the log.
+type Logger = Box<dyn FnMut() + Send>;
+
+/// Attached probes. They detach when this and its [`Control`] are dropped.
 pub struct Probes {
-    ebpf: Ebpf,
+    // Holds what is attached.
+    _ebpf: Arc<Ebpf>,
+    ring: Option<RingBuf<MapData>>,
+    control: Option<Control>,
+    logger: Option<Logger>,
     n_programs: u32,
     features: Features,
 }
 
 impl Probes {
     /// Checks what the kernel offers, loads the probes and attaches them. They
-    /// report nothing until [`Control::watch`] names a cgroup.
+    /// report nothing until [`Control::watch`] names a cgroup. Nothing that is
+    /// done with them later takes a privilege, from Linux 5.19 on.
     ///
     /// # Errors
     /// [`LoadError`], with the missing feature's name.
@@ -198,7 +207,7 @@ impl Probes {
             .map_max_entries("CONNECTIONS", config.max_connections)
             .load(OBJECT)?;
         set_limits(&mut ebpf, config)?;
-        forward_logs(&mut ebpf);
+        let logger = logger(&mut ebpf);
 
         for name in TRACEPOINTS {
             attach_tracepoint(&mut ebpf, name).map_err(refused(name))?;
@@ -207,8 +216,18 @@ impl Probes {
         let n_programs = u32::try_from(TRACEPOINTS.len() + 1).expect("a dozen programs");
         load_sweep(&mut ebpf).map_err(refused(SWEEP))?;
         let n_programs = n_programs + found.attach(&mut ebpf);
+        let ring =
+            RingBuf::try_from(take(&mut ebpf, "EVENTS")?).map_err(|source| LoadError::Map {
+                name: "EVENTS",
+                source,
+            })?;
+        let maps = Maps::take(|name| take(&mut ebpf, name))?;
+        let ebpf = Arc::new(ebpf);
         Ok(Self {
-            ebpf,
+            ring: Some(ring),
+            control: Some(Control::new(maps, ebpf.clone())),
+            _ebpf: ebpf,
+            logger,
             n_programs,
             features: found.features,
         })
@@ -231,10 +250,7 @@ impl Probes {
     /// # Errors
     /// It was taken before.
     pub fn take_ring(&mut self) -> Result<RingBuf<MapData>, LoadError> {
-        RingBuf::try_from(take(&mut self.ebpf, "EVENTS")?).map_err(|source| LoadError::Map {
-            name: "EVENTS",
-            source,
-        })
+        self.ring.take().ok_or_else(|| taken("EVENTS"))
     }
 
     /// Takes the maps by which the daemon steers the probes; once.
@@ -242,8 +258,21 @@ impl Probes {
     /// # Errors
     /// They were taken before.
     pub fn take_control(&mut self) -> Result<Control, LoadError> {
-        let sweep = sweep(&self.ebpf).map_err(refused(SWEEP))?;
-        Control::new(|name| take(&mut self.ebpf, name), sweep)
+        self.control.take().ok_or_else(|| taken("CGROUPS"))
+    }
+
+    /// Has the probes' own rare messages go to the daemon's log, from a task
+    /// of the runtime that this is called in.
+    pub fn forward_logs(&mut self) {
+        let Some(mut logger) = self.logger.take() else {
+            return;
+        };
+        tokio::spawn(async move {
+            loop {
+                logger();
+                tokio::time::sleep(LOG_INTERVAL).await;
+            }
+        });
     }
 }
 
@@ -288,12 +317,16 @@ fn reason(error: &ProgramError) -> String {
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, LoadError> {
-    ebpf.take_map(name).ok_or_else(|| LoadError::Map {
+    ebpf.take_map(name).ok_or_else(|| taken(name))
+}
+
+fn taken(name: &'static str) -> LoadError {
+    LoadError::Map {
         name,
         source: aya::maps::MapError::InvalidName {
             name: name.to_owned(),
         },
-    })
+    }
 }
 
 fn set_limits(ebpf: &mut Ebpf, config: &Config) -> Result<(), LoadError> {
@@ -341,28 +374,15 @@ fn load_sweep(ebpf: &mut Ebpf) -> Result<(), ProgramError> {
     program.load()
 }
 
-/// A handle of its own for the program that `load_sweep` loaded.
-fn sweep(ebpf: &Ebpf) -> Result<RawTracePoint, ProgramError> {
-    let program: &RawTracePoint = ebpf
-        .program(SWEEP)
-        .expect("the object holds every probe")
-        .try_into()?;
-    RawTracePoint::from_program_info(program.info()?, SWEEP.into())
-}
-
-/// The probes' own rare messages go to the daemon's log. If the kernel refuses
-/// them, they are not worth failing for.
-fn forward_logs(ebpf: &mut Ebpf) {
+/// The door of the probes' own rare messages. If the kernel refuses it, they
+/// are not worth failing for.
+fn logger(ebpf: &mut Ebpf) -> Option<Logger> {
     match EbpfLogger::init(ebpf) {
-        Ok(mut logger) => {
-            tokio::spawn(async move {
-                loop {
-                    logger.flush();
-                    tokio::time::sleep(LOG_INTERVAL).await;
-                }
-            });
+        Ok(mut logger) => Some(Box::new(move || logger.flush())),
+        Err(error) => {
+            tracing::warn!(%error, "the probes' own messages will not be seen");
+            None
         }
-        Err(error) => tracing::warn!(%error, "the probes' own messages will not be seen"),
     }
 }
 

@@ -4,7 +4,8 @@
 //! what it learns as [`DiscoveryEvent`]s; [`directory::Directory`] is the
 //! resulting map from cgroup to container; [`listeners`] says on which ports a
 //! container listens, for connections that are older than the daemon;
-//! [`resources`] reads what each one uses of the host.
+//! [`resources`] reads what each one uses of the host; [`look`] is what of it
+//! takes a privilege.
 //!
 //! It does not know what the containers serve, and nothing of probes, requests
 //! or the wire. Docker and `/proc` are only ever read.
@@ -23,6 +24,7 @@ pub mod directory;
 pub mod docker;
 pub mod labels;
 pub mod listeners;
+pub mod look;
 pub mod resources;
 
 pub use directory::Directory;

@@ -8,12 +8,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use modeltap_core::container::Container;
 
 use crate::cgroup::{CgroupError, Hierarchy};
+use crate::look::Look;
 
 /// Most processes of a container that are looked at.
 const MAX_PROCESSES: usize = 4_096;
@@ -46,6 +46,7 @@ pub struct Listener {
 /// As [`Hierarchy::locate`].
 pub fn listeners(
     hierarchy: &Hierarchy,
+    look: &dyn Look,
     container: &Container,
 ) -> Result<BTreeSet<Listener>, CgroupError> {
     let cgroup = hierarchy.locate(container.pid, &container.id)?;
@@ -53,15 +54,17 @@ pub fn listeners(
     let mut namespaces = BTreeMap::<u64, (PathBuf, HashSet<u64>)>::new();
     for pid in processes(&cgroup.directory) {
         let process = hierarchy.procfs().join(pid.to_string());
-        let Ok(namespace) = fs::metadata(process.join("ns/net")) else {
+        let Some(namespace) = look.network(pid) else {
             continue;
         };
         let full = namespaces.len() == MAX_NAMESPACES;
-        if full && !namespaces.contains_key(&namespace.ino()) {
+        if full && !namespaces.contains_key(&namespace) {
             continue;
         }
-        let entry = namespaces.entry(namespace.ino()).or_default();
-        entry.1.extend(socket_inodes(&process, &mut budget));
+        let sockets = look.sockets(pid, budget);
+        budget = budget.saturating_sub(sockets.n_descriptors);
+        let entry = namespaces.entry(namespace).or_default();
+        entry.1.extend(sockets.inodes);
         entry.0 = process;
     }
     let mut found = BTreeSet::new();
@@ -88,12 +91,13 @@ pub fn listeners(
 /// As [`Hierarchy::locate`].
 pub fn networks(
     hierarchy: &Hierarchy,
+    look: &dyn Look,
     container: &Container,
 ) -> Result<BTreeSet<u64>, CgroupError> {
     let cgroup = hierarchy.locate(container.pid, &container.id)?;
     let mut found = BTreeSet::new();
     for pid in processes(&cgroup.directory) {
-        if let Some(inode) = network(&hierarchy.procfs().join(pid.to_string()))
+        if let Some(inode) = look.network(pid)
             && found.len() < MAX_NAMESPACES
         {
             found.insert(inode);
@@ -102,16 +106,10 @@ pub fn networks(
     Ok(found)
 }
 
-/// Inode number of the host's own network namespace.
+/// Inode number of the host's own network namespace: that of its first process.
 #[must_use]
-pub fn host_network(hierarchy: &Hierarchy) -> Option<u64> {
-    network(&hierarchy.procfs().join("1"))
-}
-
-/// Inode number of the network namespace of the process whose folder below
-/// `/proc` this is.
-pub(crate) fn network(process: &Path) -> Option<u64> {
-    Some(fs::metadata(process.join("ns/net")).ok()?.ino())
+pub fn host_network(look: &dyn Look) -> Option<u64> {
+    look.network(1)
 }
 
 /// Processes in a cgroup and below it.
@@ -141,34 +139,6 @@ fn processes(cgroup: &Path) -> Vec<u32> {
     pids
 }
 
-/// Inode numbers of the sockets a process holds.
-fn socket_inodes(process: &Path, budget: &mut usize) -> Vec<u64> {
-    let Ok(entries) = fs::read_dir(process.join("fd")) else {
-        return Vec::new();
-    };
-    let mut inodes = Vec::new();
-    for entry in entries.flatten() {
-        if *budget == 0 {
-            break;
-        }
-        *budget -= 1;
-        let Ok(target) = fs::read_link(entry.path()) else {
-            continue;
-        };
-        inodes.extend(target.to_str().and_then(socket_inode));
-    }
-    inodes
-}
-
-/// `socket:[123]` is 123.
-fn socket_inode(target: &str) -> Option<u64> {
-    target
-        .strip_prefix("socket:[")?
-        .strip_suffix(']')?
-        .parse()
-        .ok()
-}
-
 /// Ports of the listening sockets in a table of `/proc/PID/net` that are among
 /// `inodes`.
 fn listening_ports(table: impl BufRead, inodes: &HashSet<u64>) -> impl Iterator<Item = u16> {
@@ -196,6 +166,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::look::Direct;
 
     const TABLE: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode                                                     
    0: 00000000:1F40 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 12345 1 0000000000000000 100 0 0 10 0
@@ -232,11 +203,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let client = TcpStream::connect(address).unwrap();
-        let mut budget = MAX_DESCRIPTORS;
-        let inodes = socket_inodes(Path::new("/proc/self"), &mut budget)
-            .into_iter()
-            .collect();
-        assert!(budget < MAX_DESCRIPTORS);
+        let sockets = Direct::default().sockets(std::process::id(), MAX_DESCRIPTORS);
+        let inodes = sockets.inodes.into_iter().collect();
         let table = BufReader::new(File::open("/proc/self/net/tcp").unwrap());
         let ports = listening_ports(table, &inodes).collect::<Vec<_>>();
         assert!(ports.contains(&address.port()), "{ports:?}");
@@ -244,12 +212,5 @@ mod tests {
             !ports.contains(&client.local_addr().unwrap().port()),
             "{ports:?}"
         );
-    }
-
-    #[test]
-    fn descriptors_beyond_the_budget_are_not_read() {
-        let mut budget = 0;
-        let _listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        assert!(socket_inodes(Path::new("/proc/self"), &mut budget).is_empty());
     }
 }

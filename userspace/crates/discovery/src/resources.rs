@@ -15,6 +15,7 @@ mod text;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use modeltap_core::connection::CgroupId;
 use modeltap_core::container::ContainerId;
@@ -27,7 +28,8 @@ use self::gauge::Gauge;
 use self::gpu::Gpus;
 use self::layout::Hierarchies;
 use crate::cgroup::CgroupError;
-use crate::listeners::network;
+use crate::listeners::host_network;
+use crate::look::Look;
 
 /// Limits are read once in so many looks, another part of the containers at
 /// each.
@@ -46,6 +48,7 @@ pub struct Target {
 #[derive(Debug)]
 pub struct Sampler {
     procfs: PathBuf,
+    look: Arc<dyn Look>,
     hierarchies: Hierarchies,
     containers: HashMap<CgroupId, Followed>,
     gpus: Gpus,
@@ -64,17 +67,19 @@ struct Followed {
 }
 
 impl Sampler {
-    /// A sampler of this machine that follows nothing yet.
+    /// A sampler of this machine that follows nothing yet; `look` tells whose
+    /// network is the host's.
     ///
     /// # Errors
     /// [`CgroupError::Read`] if `/proc` is not readable.
-    pub fn find() -> Result<Self, CgroupError> {
-        Self::new(Path::new("/proc"), Gpus::find())
+    pub fn find(look: Arc<dyn Look>) -> Result<Self, CgroupError> {
+        Self::new(Path::new("/proc"), look, Gpus::find())
     }
 
-    fn new(procfs: &Path, gpus: Gpus) -> Result<Self, CgroupError> {
+    fn new(procfs: &Path, look: Arc<dyn Look>, gpus: Gpus) -> Result<Self, CgroupError> {
         Ok(Self {
             procfs: procfs.to_owned(),
+            look,
             hierarchies: Hierarchies::below(procfs)?,
             containers: HashMap::new(),
             gpus,
@@ -179,7 +184,7 @@ impl Sampler {
         let process = self.procfs.join(target.pid.to_string());
         let has_own_network = self
             .host_network()
-            .is_none_or(|host| network(&process) != Some(host));
+            .is_none_or(|host| self.look.network(target.pid) != Some(host));
         let process = has_own_network.then_some(process.as_path());
         let mut gauge = Gauge::open(&places, process, &self.budget)?;
         gauge.read_limits(&mut self.buffer);
@@ -189,7 +194,7 @@ impl Sampler {
     /// The host's network: that of its first process, else, where that may not
     /// be looked at, the daemon's own.
     fn host_network(&self) -> Option<u64> {
-        network(&self.procfs.join("1")).or_else(|| network(&self.procfs.join("self")))
+        host_network(&*self.look).or_else(|| self.look.network(std::process::id()))
     }
 
     fn gpu_readings(&mut self) -> HashMap<CgroupId, Vec<modeltap_core::resource::GpuReading>> {

@@ -1,8 +1,9 @@
 //! The daemon under test, known by its command line and its interface.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -42,6 +43,8 @@ pub struct Start {
     pub listen: String,
     environment: Vec<(String, String)>,
     arguments: Vec<String>,
+    /// A command that starts it, and with what.
+    starter: Vec<String>,
 }
 
 impl Start {
@@ -65,7 +68,15 @@ impl Start {
             listen: "127.0.0.1:0".to_owned(),
             environment: Vec::new(),
             arguments: Vec::new(),
+            starter: Vec::new(),
         }
+    }
+
+    /// Started by a command, by blanks, that becomes the daemon: `setpriv`.
+    #[must_use]
+    pub fn by(mut self, starter: &str) -> Self {
+        self.starter = starter.split_whitespace().map(str::to_owned).collect();
+        self
     }
 
     /// With an environment variable.
@@ -99,7 +110,14 @@ impl Start {
     /// The command, without redirections.
     #[must_use]
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.binary);
+        let mut command = match self.starter.split_first() {
+            None => Command::new(&self.binary),
+            Some((starter, arguments)) => {
+                let mut command = Command::new(starter);
+                command.args(arguments).arg(&self.binary);
+                command
+            }
+        };
         // What steers the tests is not meant for the daemon, which refuses
         // settings that it does not know.
         for (name, _) in env::vars_os() {
@@ -125,6 +143,11 @@ impl Start {
     pub fn ready(self) -> Daemon {
         let scratch = tempfile::tempdir()
             .unwrap_or_else(|error| panic!("create a temporary directory: {error}"));
+        if !self.starter.is_empty() {
+            // It may be another user that writes there.
+            fs::set_permissions(scratch.path(), Permissions::from_mode(0o777))
+                .unwrap_or_else(|error| panic!("open {scratch:?} to others: {error}"));
+        }
         let port_file = scratch.path().join("port");
         let log = scratch.path().join("log");
         let create =

@@ -21,6 +21,8 @@ pub struct Relay {
 struct State {
     closing: bool,
     streams: Vec<UnixStream>,
+    /// What was asked, each connection's bytes for themselves.
+    asked: Vec<Arc<Mutex<Vec<u8>>>>,
 }
 
 impl Relay {
@@ -40,6 +42,20 @@ impl Relay {
     #[must_use]
     pub fn hung(path: &Path) -> Self {
         Self::start(path, false)
+    }
+
+    /// The first line of every request so far.
+    #[must_use]
+    pub fn requests(&self) -> Vec<String> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = Vec::new();
+        for asked in &state.asked {
+            let asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+            let text = String::from_utf8_lossy(&asked);
+            let first = text.lines().filter(|line| line.ends_with(" HTTP/1.1"));
+            lines.extend(first.map(str::to_owned));
+        }
+        lines
     }
 
     fn start(path: &Path, relays: bool) -> Self {
@@ -81,13 +97,15 @@ fn accept(listener: &UnixListener, state: &Mutex<State>, relays: bool) {
             return;
         }
         if relays && let Ok(docker) = UnixStream::connect(DOCKER) {
+            let asked = Arc::new(Mutex::new(Vec::new()));
             let pairs = [
-                (client.try_clone(), docker.try_clone()),
-                (docker.try_clone(), client.try_clone()),
+                (client.try_clone(), docker.try_clone(), Some(asked.clone())),
+                (docker.try_clone(), client.try_clone(), None),
             ];
+            state.asked.push(asked);
             for pair in pairs {
-                if let (Ok(from), Ok(to)) = pair {
-                    thread::spawn(move || carry(from, to));
+                if let (Ok(from), Ok(to), note) = pair {
+                    thread::spawn(move || carry(from, to, note.as_deref()));
                 }
             }
             state.streams.push(docker);
@@ -97,10 +115,14 @@ fn accept(listener: &UnixListener, state: &Mutex<State>, relays: bool) {
 }
 
 /// Moves bytes until either side ends, and then ends both.
-fn carry(mut from: UnixStream, mut to: UnixStream) {
+fn carry(mut from: UnixStream, mut to: UnixStream, note: Option<&Mutex<Vec<u8>>>) {
     let mut buffer = [0; 16_384];
     loop {
         let moved = from.read(&mut buffer).and_then(|n| {
+            if let Some(note) = note {
+                let mut note = note.lock().unwrap_or_else(PoisonError::into_inner);
+                note.extend_from_slice(&buffer[..n]);
+            }
             to.write_all(&buffer[..n])?;
             if n == 0 {
                 Err(io::ErrorKind::UnexpectedEof.into())

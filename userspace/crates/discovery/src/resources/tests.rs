@@ -9,6 +9,7 @@ use modeltap_core::resource::{
 use tempfile::TempDir;
 
 use super::*;
+use crate::look::Direct;
 
 const ID: &str = "4f1d8a1c9be94ae0a7b3f2f6d5c4b3a291807f6e5d4c3b2a19080706050403ff";
 const CGROUP: CgroupId = CgroupId(42);
@@ -49,7 +50,8 @@ impl Host {
         );
         host.write("proc/77/cgroup", cgroups);
         host.write("proc/77/net/dev", NET_DEV);
-        for (process, namespace) in [("self", "host"), ("77", "own")] {
+        let daemons = std::process::id().to_string();
+        for (process, namespace) in [(daemons.as_str(), "host"), ("77", "own")] {
             host.write(&format!("proc/{process}/ns/{namespace}"), "");
             let ns = host.dir.path().join(format!("proc/{process}/ns"));
             fs::rename(ns.join(namespace), ns.join("net")).unwrap();
@@ -151,7 +153,9 @@ impl Host {
 
     fn sampler(&self) -> Sampler {
         let gpus = Gpus::absent();
-        let mut sampler = Sampler::new(&self.path("proc"), gpus).unwrap();
+        let procfs = self.path("proc");
+        let look = Arc::new(Direct::below(&procfs));
+        let mut sampler = Sampler::new(&procfs, look, gpus).unwrap();
         sampler.follow(&target(77));
         sampler
     }
@@ -321,7 +325,8 @@ fn container_on_the_hosts_network_has_no_network_of_its_own() {
     let host = Host::v1();
     let own = host.path("proc/77/ns/net");
     fs::remove_file(&own).unwrap();
-    fs::hard_link(host.path("proc/self/ns/net"), own).unwrap();
+    let daemons = format!("proc/{}/ns/net", std::process::id());
+    fs::hard_link(host.path(&daemons), own).unwrap();
     let reading = sample(&mut host.sampler()).unwrap();
     assert_eq!(reading.network, None);
     assert_eq!(reading.block, Some(BLOCK));

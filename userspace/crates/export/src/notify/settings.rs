@@ -1,6 +1,7 @@
 //! What configures the notifiers, parsed: a value that exists is one that can
 //! be used. No message and no `Debug` shows a secret.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -36,6 +37,27 @@ pub struct Settings {
     pub public_url: Option<Endpoint>,
     /// Times and limits.
     pub timing: Timing,
+}
+
+impl Settings {
+    /// TCP ports at which the notifiers' receivers are.
+    #[must_use]
+    pub fn ports(&self) -> BTreeSet<u16> {
+        let pagerduty = self.pagerduty.as_ref().map(PagerDutySettings::endpoint);
+        let webhook = self.webhook.as_ref().map(|webhook| &webhook.url);
+        let endpoints = [
+            webhook,
+            self.slack.as_ref(),
+            pagerduty.as_ref(),
+            self.alertmanager.as_ref(),
+        ];
+        let endpoints = endpoints.into_iter().flatten();
+        let email = self.email.as_ref().map(|email| email.server.port);
+        endpoints
+            .filter_map(|endpoint| endpoint.0.port_or_known_default())
+            .chain(email)
+            .collect()
+    }
 }
 
 /// A receiver of JSON.
