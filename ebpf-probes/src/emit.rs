@@ -3,7 +3,7 @@
 use core::mem::size_of;
 
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_output};
-use modeltap_abi::config::{Counter, TrackedConnection};
+use modeltap_abi::config::{COUNTS_ONLY, Counter, TrackedConnection};
 use modeltap_abi::event::{
     ConnectionClosed, ConnectionOpened, Data, EventHeader, FAMILY_UNIX, KIND_CONNECTION_CLOSED,
     KIND_CONNECTION_OPENED, MAX_CAPTURE_BYTES, Moment,
@@ -11,7 +11,7 @@ use modeltap_abi::event::{
 
 use crate::filter::tgid;
 use crate::kernel::Socket;
-use crate::maps::{CGROUP_COUNTS, COUNTERS, DataEvent, EVENTS};
+use crate::maps::{CGROUP_COUNTS, CONFIG, COUNTERS, DataEvent, EVENTS};
 
 /// The daemon drains the ring on a timer: a wake-up an event would cost the
 /// watched process three times as much.
@@ -145,6 +145,10 @@ pub fn closed(socket: Socket, connection: &TrackedConnection, cause: u32) -> boo
 #[inline(always)]
 pub fn moment(kind: u32, socket: Socket, connection: (u64, u64), at_ns: u64, position: u64) {
     let (opened_ns, cgroup_id) = connection;
+    if counts_only() {
+        account(cgroup_id, false, None);
+        return;
+    }
     let event = Moment {
         header: header(kind, 0, at_ns, socket, opened_ns),
         position,
@@ -160,10 +164,22 @@ pub fn moment(kind: u32, socket: Socket, connection: (u64, u64), at_ns: u64, pos
 /// Reports moved bytes: the event must be filled in.
 #[inline(always)]
 pub fn data(event: *const DataEvent, cgroup_id: u64, length: u32, captured: u32) {
+    if counts_only() {
+        account(cgroup_id, false, Some(length));
+        return;
+    }
     let size = size_of::<Data>() as u64 + u64::from(captured & MAX_CAPTURE_BYTES as u32);
     if output(event, size, cgroup_id, Some(length)) {
         count(Counter::BytesCaptured, u64::from(captured));
     }
+}
+
+/// Whether the daemon has no use for more than counts.
+#[inline(always)]
+fn counts_only() -> bool {
+    CONFIG
+        .get(0)
+        .is_some_and(|config| config.mode == COUNTS_ONLY)
 }
 
 /// The header of an event.

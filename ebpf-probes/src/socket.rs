@@ -259,7 +259,7 @@ fn capture_length(connection: &mut TrackedConnection, direction: u16, length: u3
         read_turn_bytes: 0,
         write_turn_bytes: 0,
         continued_bytes: 0,
-        reserved: 0,
+        mode: 0,
     });
     if connection.turn != u32::from(direction) {
         connection.turn = u32::from(direction);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use modeltap_api::state::{Ask, Confinement, DaemonState, Sources};
+use modeltap_api::state::{Ask, Confinement, DaemonState, Sources, Spending};
 use modeltap_api::{Access, Server};
 use modeltap_capture::control::{Control, Network};
 use modeltap_capture::features::{Feature, Features};
@@ -40,6 +40,7 @@ use crate::pipeline::{Counter, Input, ParserReport, Permissions, Tracker, next_s
 use crate::recorder::{Recorder, Tap};
 use crate::resources::{self, Targets};
 use crate::telemetry::{Telemetry, render};
+use crate::thrift::Thrift;
 
 /// Name of the history in the data directory.
 pub const STORE_FILE: &str = "modeltap.duckdb";
@@ -63,7 +64,7 @@ pub struct App {
     reader: Reader,
     recorder: Option<Recorder>,
     notifiers: notify::Settings,
-    look: Arc<dyn Look>,
+    clerk: Arc<Clerk>,
     confinement: Confinement,
     port_file: Option<File>,
     config: Config,
@@ -101,7 +102,7 @@ impl App {
             reader,
             recorder,
             notifiers,
-            look: Arc::new(clerk),
+            clerk: Arc::new(clerk),
             confinement,
             port_file,
             config: config.clone(),
@@ -127,6 +128,8 @@ impl App {
         let mut telemetry = Telemetry::new(reports, self.reader.clone());
         telemetry.untold = untold(self.probes.features());
         telemetry.confinement = Some(self.confinement);
+        let (told, spending) = watch::channel(Spending::default());
+        telemetry.spending = Some(spending);
         telemetry.kernel = Some((
             control.clone(),
             drain_counts.clone(),
@@ -157,13 +160,13 @@ impl App {
         ));
         let (target_sender, targets) = watch::channel(Targets::default());
         let sampler = tokio::spawn(resources::run(
-            self.look.clone(),
+            self.clerk.clone(),
             targets,
             input_sender.clone(),
         ));
         let watch = Watch {
-            control,
-            look: self.look,
+            control: control.clone(),
+            look: self.clerk.clone(),
             inputs: input_sender,
             targets: target_sender,
             permissions: permission_sender,
@@ -173,6 +176,13 @@ impl App {
             networks: HashMap::new(),
         };
         let discovery = spawn_discovery(&self.config, watch);
+        let thrift = Thrift::new(
+            self.config.max_cpu.cores(),
+            control.clone(),
+            self.clerk,
+            told,
+        );
+        let thrift = tokio::spawn(thrift.run());
         let counter = tokio::spawn(counting.run(inputs, asks, self.writer));
 
         announce(self.port_file, self.server.address())?;
@@ -185,6 +195,7 @@ impl App {
         discovery.abort();
         drain.abort();
         sampler.abort();
+        thrift.abort();
         for (task, name) in [(tracker, "tracker"), (counter, "counter")] {
             task.await.with_context(|| format!("the {name} broke"))?;
         }
@@ -345,6 +356,10 @@ impl Counting {
     /// Closes the second that is over and gives what it brought.
     pub fn tick(&mut self, now: UnixNs) -> Batch {
         let mut batch = self.counter.tick(now);
+        let spending = self.daemon.borrow().spending;
+        if spending.is_some_and(|spending| spending.step > 0) {
+            batch.exemplars.clear();
+        }
         batch.events.extend(self.journal.take());
         batch
     }
@@ -375,6 +390,9 @@ impl Counting {
     async fn refresh(&mut self) -> LiveSnapshot {
         let state = self.telemetry.gather(&self.counter.state()).await;
         (self.journal).look(&state.accounting, &state.store, state.at);
+        if let Some(spending) = &state.spending {
+            self.journal.look_at(spending, state.at);
+        }
         let (reports, bytes_dropped) = self.telemetry.reports().await;
         self.counter.set_accounts(&reports, bytes_dropped);
         self.daemon.send_replace(Arc::new(state));

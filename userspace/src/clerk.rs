@@ -10,15 +10,18 @@
 //! |---|---|
 //! | `network PID` | the inode number of its network namespace, or nothing |
 //! | `sockets PID LIMIT` | descriptors looked at, then the sockets' inode numbers |
+//! | `measure on`, `measure off` | 1 if the kernel measures BPF programs from now on, or does not any more |
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::{env, iter};
 
 use anyhow::Context;
+use modeltap_capture::control::measure_run_time;
 use modeltap_capture::memory;
 use modeltap_discovery::look::{Direct, Look, Sockets};
 
@@ -77,6 +80,15 @@ impl Clerk {
                 Vec::new()
             }
         }
+    }
+}
+
+impl Clerk {
+    /// Has the kernel measure how long BPF programs run, or not any more;
+    /// whether that could be done.
+    pub fn measure(&self, on: bool) -> bool {
+        let question = if on { "measure on\n" } else { "measure off\n" };
+        self.ask(question) == [1]
     }
 }
 
@@ -141,6 +153,8 @@ fn answer_all(
     look: &dyn Look,
 ) -> io::Result<()> {
     let mut question = String::new();
+    // The kernel measures as long as this is open.
+    let mut measuring: Option<OwnedFd> = None;
     loop {
         question.clear();
         let n_bytes = (&mut questions)
@@ -150,7 +164,18 @@ fn answer_all(
             return Ok(());
         }
         let mut line = String::new();
-        for number in answer(&question, look) {
+        let numbers = match question.trim() {
+            "measure on" => {
+                measuring = measure_run_time().ok();
+                vec![u64::from(measuring.is_some())]
+            }
+            "measure off" => {
+                drop(measuring.take());
+                vec![1]
+            }
+            question => answer(question, look),
+        };
+        for number in numbers {
             let _ = write!(line, "{number} ");
         }
         line.push('\n');
@@ -203,10 +228,11 @@ mod tests {
 
     #[test]
     fn questions_are_answered_by_numbers_and_nonsense_by_none() {
-        let questions = "network 7\nnetwork 8\nsockets 7 5\nsockets x 5\nrm -rf /\n\nnetwork\n";
+        let questions =
+            "measure off\nnetwork 7\nnetwork 8\nsockets 7 5\nsockets x 5\nrm -rf /\n\nnetwork\n";
         let mut answers = Vec::new();
         answer_all(questions.as_bytes(), &mut answers, &Known).unwrap();
-        let expected = "4026531833 \n\n5 11 12 \n\n\n\n\n";
+        let expected = "1 \n4026531833 \n\n5 11 12 \n\n\n\n\n";
         assert_eq!(String::from_utf8(answers).unwrap(), expected);
     }
 

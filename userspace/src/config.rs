@@ -46,6 +46,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Size of the kernel's ring buffer in bytes.
     pub ring_bytes: u32,
+    /// Most that the daemon and its probes may cost.
+    pub max_cpu: Share,
     /// What may be read of every container's bodies.
     pub inspect: Fields,
     /// How long history is kept by the second.
@@ -142,6 +144,47 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
+/// A share of one core, in percent, written `5%`; `None` is no limit, written
+/// `off`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Share(pub Option<f64>);
+
+impl Share {
+    fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        if text == "off" {
+            return Some(Self(None));
+        }
+        let percent: f64 = text.strip_suffix('%')?.trim().parse().ok()?;
+        (percent > 0.0 && percent.is_finite()).then_some(Self(Some(percent)))
+    }
+
+    /// In cores; infinite if there is no limit.
+    pub fn cores(self) -> f64 {
+        self.0.map_or(f64::INFINITY, |percent| percent / 100.0)
+    }
+}
+
+impl Serialize for Share {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(percent) => serializer.collect_str(&format_args!("{percent}%")),
+            None => serializer.serialize_str("off"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| {
+            serde::de::Error::custom(format!(
+                "max_cpu is a share of one core, as 5%, or off: {text:?}"
+            ))
+        })
+    }
+}
+
 /// Fields of bodies, written `model`, `usage` or `model,usage`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fields(pub Inspect);
@@ -177,6 +220,7 @@ impl Default for Config {
             allowed_hosts: Vec::new(),
             public_url: None,
             ring_bytes: 8 * 1024 * 1024,
+            max_cpu: Share(Some(5.0)),
             inspect: Fields::default(),
             keep_seconds: hours(6),
             keep_ten_seconds: hours(48),
@@ -448,6 +492,19 @@ mod tests {
             lines.contains("history_max_size = \"5GB\"  # default"),
             "{lines}"
         );
+    }
+
+    #[test]
+    fn budget_is_a_share_of_a_core_or_none() {
+        for wrong in ["5", "0%", "-1%", "inf%", "NaN%", "%"] {
+            check_error(&format!("max_cpu = \"{wrong}\""), "as 5%, or off");
+        }
+        for (text, cores) in [("5%", 0.05), ("250 %", 2.5), ("off", f64::INFINITY)] {
+            assert_eq!(Share::parse(text).map(Share::cores), Some(cores), "{text}");
+        }
+        let (config, figment) = load(&Options::default()).unwrap();
+        let lines = describe(&config, &figment).unwrap();
+        assert!(lines.contains("max_cpu = \"5%\"  # default"), "{lines}");
     }
 
     #[test]

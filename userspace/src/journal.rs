@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use modeltap_api::state::Spending;
 use modeltap_core::accounting::CaptureAccounting;
 use modeltap_core::time::UnixNs;
 use modeltap_core::timeline::{TimelineEvent, TimelineKind};
@@ -20,6 +21,8 @@ pub struct Journal {
     is_noticed: bool,
     is_failing: bool,
     n_rows_dropped: u64,
+    /// How much was left out at the last look.
+    reduction: u8,
 }
 
 impl Journal {
@@ -69,6 +72,21 @@ impl Journal {
         self.is_failing = store.error.is_some();
     }
 
+    /// Takes what the daemon costs and leaves out. To be called once a second.
+    pub fn look_at(&mut self, spending: &Spending, now: UnixNs) {
+        if spending.step == self.reduction {
+            return;
+        }
+        self.reduction = spending.step;
+        let detail = format!(
+            "{}: {:.1} % of a core, {:.1} % allowed",
+            spending.left_out,
+            spending.cores * 100.0,
+            spending.max_cores * 100.0
+        );
+        self.note(now, TimelineKind::CaptureReduced, &detail);
+    }
+
     /// What was noticed since the last call.
     pub fn take(&mut self) -> Vec<TimelineEvent> {
         std::mem::take(&mut self.events)
@@ -101,6 +119,27 @@ mod tests {
             .into_iter()
             .map(|event| format!("{} {}", event.kind.as_str(), event.detail))
             .collect()
+    }
+
+    #[test]
+    fn each_change_of_what_is_left_out_is_told_with_its_cause() {
+        let mut journal = Journal::default();
+        let level = |step, left_out| Spending {
+            max_cores: 0.05,
+            cores: 0.0721,
+            step,
+            left_out,
+            ..Spending::default()
+        };
+        for step in [0, 0, 2, 2, 0] {
+            let left_out = if step == 0 { "nothing" } else { "bodies" };
+            journal.look_at(&level(step, left_out), second(1));
+        }
+        let expected = [
+            "capture_reduced bodies: 7.2 % of a core, 5.0 % allowed",
+            "capture_reduced nothing: 7.2 % of a core, 5.0 % allowed",
+        ];
+        assert_eq!(details(&mut journal), expected);
     }
 
     #[test]

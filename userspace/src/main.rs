@@ -5,6 +5,7 @@
 
 mod alerts;
 mod app;
+mod budget;
 mod clerk;
 mod cli;
 mod config;
@@ -17,6 +18,7 @@ mod recorder;
 mod replay;
 mod resources;
 mod telemetry;
+mod thrift;
 mod verify;
 
 use std::path::Path;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use modeltap_api::state::{Confinement, DaemonState};
+use modeltap_api::state::{Confinement, DaemonState, Spending};
 use modeltap_capture::clock;
 use modeltap_capture::control::Control;
 use modeltap_capture::ring::DrainCounts;
@@ -49,6 +49,8 @@ pub struct Telemetry {
     pub untold: Vec<(&'static str, String)>,
     /// How far the daemon is confined; `None` in a replay.
     pub confinement: Option<Confinement>,
+    /// What the daemon costs and leaves out; `None` in a replay.
+    pub spending: Option<watch::Receiver<Spending>>,
     /// Who tells of alerts; `None` in a replay.
     pub notifiers: Option<Notifiers>,
     parser: watch::Receiver<ParserReport>,
@@ -65,6 +67,7 @@ impl Telemetry {
             kernel: None,
             untold: Vec::new(),
             confinement: None,
+            spending: None,
             notifiers: None,
             parser,
             history,
@@ -94,6 +97,7 @@ impl Telemetry {
             cpu_cores: self.cpu_cores(),
             memory_bytes: resident_bytes(),
             confinement: self.confinement.clone(),
+            spending: self.spending.as_ref().map(|spending| *spending.borrow()),
         }
     }
 
@@ -192,6 +196,10 @@ pub fn render(
         n_connections: daemon.n_connections,
         n_containers: daemon.n_containers,
         docker_connected: daemon.docker == DockerState::Connected,
+        probes_cores: daemon
+            .spending
+            .map_or(0.0, |spending| spending.probes_cores),
+        reduction: daemon.spending.map_or(0, |spending| spending.step),
     };
     modeltap_export::render(&Exposition {
         totals,

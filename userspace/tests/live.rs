@@ -14,6 +14,8 @@ mod api;
 mod arrival;
 #[path = "live/boundaries.rs"]
 mod boundaries;
+#[path = "live/budget.rs"]
+mod budget;
 #[path = "live/calls.rs"]
 mod calls;
 #[path = "live/confinement.rs"]

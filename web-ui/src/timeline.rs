@@ -40,7 +40,7 @@ const fn kind(
 }
 
 /// Every kind that this page knows.
-pub const KINDS: [Kind; 11] = [
+pub const KINDS: [Kind; 12] = [
     kind("container_started", "▲", "ok", "Container started", 2),
     kind("container_stopped", "■", "warn", "Container stopped", 4),
     kind("image_changed", "◆", "info", "Image changed", 5),
@@ -52,14 +52,16 @@ pub const KINDS: [Kind; 11] = [
     kind("daemon_stopped", "■", "idle", "modeltap stopped", 2),
     kind("data_lost", "▽", "crit", "Events lost", 6),
     kind("history_trouble", "▽", "warn", "History in trouble", 6),
+    kind("capture_reduced", "▽", "warn", "Capture reduced", 6),
 ];
 
 /// Kinds that are the daemon's own.
-pub const DAEMONS_OWN: [&str; 4] = [
+pub const DAEMONS_OWN: [&str; 5] = [
     "daemon_started",
     "daemon_stopped",
     "data_lost",
     "history_trouble",
+    "capture_reduced",
 ];
 
 /// What stands for a kind of a newer daemon.

@@ -18,9 +18,13 @@ pub struct CaptureConfig {
     pub write_turn_bytes: u32,
     /// Bytes captured of each call once its turn's share is used up.
     pub continued_bytes: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Zero, or [`COUNTS_ONLY`].
+    pub mode: u32,
 }
+
+/// `CaptureConfig::mode`: what moves is counted, and as lost; only beginnings
+/// and ends of connections go into the ring.
+pub const COUNTS_ONLY: u32 = 1;
 
 /// Value of the `CONNECTIONS` map, by the socket's kernel address: what the
 /// probes know of one connection.

@@ -26,6 +26,8 @@ pub enum Calls {
 /// deleted and listed, a program run, its figures read. No program and no map
 /// is made (`enum bpf_cmd`).
 const BPF_OF_DAEMON: [u64; 6] = [1, 2, 3, 4, 10, 15];
+/// `BPF_ENABLE_STATS`, and nothing else.
+const BPF_OF_CLERK: u64 = 32;
 /// Kinds of sockets: Docker's, the API's and the notifiers', and netlink, by
 /// which the C library learns which addresses the host has.
 const FAMILIES: [c_int; 4] = [
@@ -126,6 +128,7 @@ fn program(calls: Calls) -> anyhow::Result<BpfProgram> {
         Calls::Clerk => {
             let is_reading = where_bits(2, WRITES, libc::O_RDONLY)?;
             rules.insert(libc::SYS_openat, vec![is_reading]);
+            rules.insert(libc::SYS_bpf, vec![equal(0, BPF_OF_CLERK)?]);
         }
         Calls::Daemon => {
             allow(DAEMON);

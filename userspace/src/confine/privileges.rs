@@ -16,6 +16,10 @@ use rustix::thread::{
 /// theirs alone, and what is in them is for who may trace them.
 const TO_LOOK: CapabilitySet = CapabilitySet::SYS_PTRACE.union(CapabilitySet::DAC_READ_SEARCH);
 
+/// What measuring BPF programs takes; without it, only the daemon's own time
+/// counts as what it costs.
+const TO_MEASURE: CapabilitySet = CapabilitySet::SYS_ADMIN;
+
 /// The first kernel, by major and minor version, that asks for no capability
 /// where a process uses maps that it has (commit c8644cd0efe7).
 const MAPS_ARE_FREE_SINCE: (u32, u32) = (5, 19);
@@ -54,13 +58,13 @@ pub(super) fn drop_all(written: &[PathBuf]) -> anyhow::Result<Vec<String>> {
     Ok(names(keep))
 }
 
-/// Drops all but what looking takes.
+/// Drops all but what looking and measuring take.
 ///
 /// # Errors
 /// The kernel refuses.
 pub(super) fn keep_to_look() -> anyhow::Result<()> {
     let had = capabilities(None).context("cannot read the capabilities")?;
-    keep_only(had.permitted & TO_LOOK, had.permitted)
+    keep_only(had.permitted & (TO_LOOK | TO_MEASURE), had.permitted)
 }
 
 /// What this process lacks to start a clerk that can look, if anything.

@@ -111,6 +111,17 @@ fn daemon(status: &Status) -> impl IntoView + use<> {
         ("CPU, of one core", figure(cpu)),
         ("Memory", figure(format::bytes(status.process.memory_bytes))),
     ];
+    if let Some(budget) = &status.budget {
+        let cost = figure(format::percent(Some(budget.cores)));
+        list.push(("CPU, with the probes", cost));
+        if let Some(most) = budget.max_cores {
+            list.push(("CPU, at most", figure(format::percent(Some(most)))));
+        }
+        if budget.level != "full" {
+            let left_out = format!("over its budget: {}", budget.left_out);
+            list.push(("Capture", text(left_out)));
+        }
+    }
     if let Some(confinement) = &status.confinement {
         let left = confinement.capabilities.join(" ");
         let left = if left.is_empty() { "None" } else { &left };

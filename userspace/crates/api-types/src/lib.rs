@@ -57,6 +57,9 @@ pub struct Status {
     /// Which privileges the daemon gave up; absent in a replay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confinement: Option<ConfinementStatus>,
+    /// What the daemon may cost; absent in a replay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetStatus>,
     /// Who asks the API, and who was refused.
     #[serde(default)]
     pub api: ApiStatus,
@@ -188,6 +191,24 @@ pub struct ProcessStatus {
     pub cpu_cores: f64,
     /// Resident memory in bytes.
     pub memory_bytes: u64,
+}
+
+/// What the daemon costs, may cost (`--max-cpu`) and leaves out for it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BudgetStatus {
+    /// Most that it may cost, as a share of one core; null if there is no limit.
+    pub max_cores: Option<f64>,
+    /// What it and its probes cost over the last seconds.
+    pub cores: f64,
+    /// Of this, the probes, as measured for a moment each minute.
+    pub probes_cores: f64,
+    /// `full`, `details`, `heads` or `counts`: how much is left out.
+    pub level: String,
+    /// The same in words.
+    pub left_out: String,
+    /// When the level changed last; absent if it never did.
+    pub since_unix_ms: Option<u64>,
 }
 
 /// Which privileges the daemon gave up once its probes were attached.

@@ -18,7 +18,7 @@ use modeltap_metrics::{
 
 use modeltap_store::{Metric, Query, QueryResult, Stat};
 
-use crate::state::{Confinement, DaemonState};
+use crate::state::{Confinement, DaemonState, Spending};
 
 /// Share of failed requests from which a service is critical.
 const CRITICAL_ERROR_RATE: f64 = 0.05;
@@ -102,8 +102,20 @@ pub fn status(state: &DaemonState, services: &[ServiceSnapshot]) -> wire::Status
             memory_bytes: state.memory_bytes,
         },
         confinement: state.confinement.as_ref().map(confinement),
+        budget: state.spending.as_ref().map(budget),
         api: wire::ApiStatus::default(),
         services: services.iter().map(accounting).collect(),
+    }
+}
+
+fn budget(spending: &Spending) -> wire::BudgetStatus {
+    wire::BudgetStatus {
+        max_cores: Some(spending.max_cores).filter(|cores| cores.is_finite()),
+        cores: spending.cores,
+        probes_cores: spending.probes_cores,
+        level: spending.level.to_owned(),
+        left_out: spending.left_out.to_owned(),
+        since_unix_ms: spending.since.map(|since| since.millis()),
     }
 }
 

@@ -46,6 +46,27 @@ pub struct DaemonState {
     /// How far the daemon is confined; `None` where a recording is shown,
     /// which takes no privilege.
     pub confinement: Option<Confinement>,
+    /// What it costs and leaves out; `None` where a recording is shown.
+    pub spending: Option<Spending>,
+}
+
+/// What the daemon costs and may cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Spending {
+    /// Most that it may cost, in cores; infinite if there is no limit.
+    pub max_cores: f64,
+    /// What it and its probes cost over the last seconds, in cores.
+    pub cores: f64,
+    /// Of this, the probes, by the last measurement.
+    pub probes_cores: f64,
+    /// How much is left out: `full` is nothing.
+    pub level: &'static str,
+    /// The same in words.
+    pub left_out: &'static str,
+    /// The same as a number: 0 is nothing, 3 is all but counts.
+    pub step: u8,
+    /// Since when; `None` if nothing was left out yet.
+    pub since: Option<UnixNs>,
 }
 
 /// Which privileges the daemon gave up.

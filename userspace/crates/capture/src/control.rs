@@ -1,13 +1,18 @@
 //! What the probes watch, and what they counted.
 
 use std::collections::{BTreeMap, HashSet};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aya::Ebpf;
-use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::programs::{ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun};
+use aya::sys::{Stats, SyscallError, enable_stats};
 use aya::util::nr_cpus;
-use modeltap_abi::config::{CgroupCounters, Counter, TrackedConnection};
+use modeltap_abi::config::{
+    COUNTS_ONLY, CaptureConfig, CgroupCounters, Counter, TrackedConnection,
+};
 use modeltap_abi::feature::{NETWORK_OWN, NETWORK_SHARED};
 use modeltap_core::accounting::CgroupCounts;
 use modeltap_core::connection::{CgroupId, ConnectionId};
@@ -33,6 +38,7 @@ pub struct Control {
 
 /// What it steers them by.
 pub(crate) struct Maps {
+    config: Array<MapData, [u8; size_of::<CaptureConfig>()]>,
     cgroups: HashMap<MapData, u64, u32>,
     cgroup_counts: PerCpuHashMap<MapData, u64, CounterBytes>,
     listeners: HashMap<MapData, [u32; 2], u32>,
@@ -42,6 +48,25 @@ pub(crate) struct Maps {
     unseen: HashMap<MapData, u64, u64>,
 }
 
+/// How much the probes hand over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limits {
+    /// Events with so many bytes.
+    Bytes {
+        /// Bytes captured of each turn of reads.
+        read_turn: u32,
+        /// Bytes captured of each turn of writes.
+        write_turn: u32,
+        /// Bytes captured of each call beyond its turn's share.
+        continued: u32,
+    },
+    /// No bytes: requests and responses are counted, events are lost.
+    Counts,
+}
+
+/// Bytes by which the probes know a message's beginning, with room to spare.
+const BEGINNING_BYTES: u32 = 64;
+
 /// Whose a watched container's network namespace is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Network {
@@ -50,6 +75,15 @@ pub enum Network {
     /// The host's too: there a connection is a container's only if its local
     /// port is.
     Shared,
+}
+
+/// Has the kernel measure how long BPF programs run, all of them, for as long
+/// as the descriptor is open. It makes each run dearer.
+///
+/// # Errors
+/// Without CAP_SYS_ADMIN.
+pub fn measure_run_time() -> Result<OwnedFd, SyscallError> {
+    enable_stats(Stats::RunTime)
 }
 
 /// What the probes counted since they were loaded.
@@ -86,6 +120,7 @@ impl Maps {
             };
         }
         Ok(Self {
+            config: take!("CONFIG"),
             cgroups: take!("CGROUPS"),
             cgroup_counts: take!("CGROUP_COUNTS"),
             listeners: take!("LISTENERS"),
@@ -105,6 +140,42 @@ impl Control {
             known_listeners: HashSet::new(),
             known_networks: BTreeMap::new(),
         }
+    }
+
+    /// Sets how much the probes hand over from now on.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn limit(&mut self, limits: Limits) -> Result<(), MapError> {
+        let config = match limits {
+            Limits::Bytes {
+                read_turn,
+                write_turn,
+                continued,
+            } => CaptureConfig {
+                read_turn_bytes: read_turn,
+                write_turn_bytes: write_turn,
+                continued_bytes: continued,
+                mode: 0,
+            },
+            Limits::Counts => CaptureConfig {
+                read_turn_bytes: BEGINNING_BYTES,
+                write_turn_bytes: BEGINNING_BYTES,
+                continued_bytes: BEGINNING_BYTES,
+                mode: COUNTS_ONLY,
+            },
+        };
+        let value: [u8; size_of::<CaptureConfig>()] = zerocopy::transmute!(config);
+        self.maps.config.set(0, value, 0)
+    }
+
+    /// Time that the probes ran while the kernel measured it, since they were
+    /// loaded; see [`measure_run_time`].
+    #[must_use]
+    pub fn run_time(&self) -> Duration {
+        let programs = self.ebpf.programs();
+        let infos = programs.filter_map(|(_, program)| program.info().ok());
+        infos.map(|info| info.run_time()).sum()
     }
 
     /// Watches a cgroup and everything below it. The root cgroup, which holds

@@ -1,19 +1,18 @@
 //! Loads and attaches the probes.
 
 use std::io;
-use std::mem::size_of;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aya::maps::{Array, MapData, RingBuf};
+use aya::maps::{MapData, RingBuf};
 use aya::programs::{ProgramError, RawTracePoint, TracePoint};
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
-use modeltap_abi::config::{CaptureConfig, KernelOffsets};
+use modeltap_abi::config::KernelOffsets;
 use thiserror::Error;
 use zerocopy::IntoBytes;
 
-use crate::control::{Control, Maps};
+use crate::control::{Control, Limits, Maps};
 use crate::features::{Features, Found};
 use crate::{offsets, requirements};
 
@@ -72,6 +71,18 @@ impl Default for Config {
             // long, and one call may write several.
             continued_bytes: 1024,
             max_connections: 65_536,
+        }
+    }
+}
+
+impl Config {
+    /// What is captured of each call.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits::Bytes {
+            read_turn: self.read_turn_bytes,
+            write_turn: self.write_turn_bytes,
+            continued: self.continued_bytes,
         }
     }
 }
@@ -206,7 +217,6 @@ impl Probes {
             .map_max_entries("EVENTS", config.ring_bytes.next_power_of_two())
             .map_max_entries("CONNECTIONS", config.max_connections)
             .load(OBJECT)?;
-        set_limits(&mut ebpf, config)?;
         let logger = logger(&mut ebpf);
 
         for name in TRACEPOINTS {
@@ -223,9 +233,16 @@ impl Probes {
             })?;
         let maps = Maps::take(|name| take(&mut ebpf, name))?;
         let ebpf = Arc::new(ebpf);
+        let mut control = Control::new(maps, ebpf.clone());
+        // The probes capture nothing until they are watching, which is later.
+        let limits = control.limit(config.limits());
+        limits.map_err(|source| LoadError::Map {
+            name: "CONFIG",
+            source,
+        })?;
         Ok(Self {
             ring: Some(ring),
-            control: Some(Control::new(maps, ebpf.clone())),
+            control: Some(control),
             _ebpf: ebpf,
             logger,
             n_programs,
@@ -327,23 +344,6 @@ fn taken(name: &'static str) -> LoadError {
             name: name.to_owned(),
         },
     }
-}
-
-fn set_limits(ebpf: &mut Ebpf, config: &Config) -> Result<(), LoadError> {
-    let name = "CONFIG";
-    let limits = CaptureConfig {
-        read_turn_bytes: config.read_turn_bytes,
-        write_turn_bytes: config.write_turn_bytes,
-        continued_bytes: config.continued_bytes,
-        reserved: 0,
-    };
-    let value: [u8; size_of::<CaptureConfig>()] = zerocopy::transmute!(limits);
-    let map = ebpf.map_mut(name).expect("the object holds every map");
-    let mut map: Array<&mut MapData, [u8; size_of::<CaptureConfig>()]> = map
-        .try_into()
-        .map_err(|source| LoadError::Map { name, source })?;
-    map.set(0, value, 0)
-        .map_err(|source| LoadError::Map { name, source })
 }
 
 fn attach_tracepoint(ebpf: &mut Ebpf, name: &'static str) -> Result<(), ProgramError> {

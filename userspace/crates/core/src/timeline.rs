@@ -49,11 +49,14 @@ pub enum TimelineKind {
     DataLost,
     /// History could not be read or written; `detail` says what became of it.
     HistoryTrouble,
+    /// The daemon leaves something out, or nothing more, to stay within what
+    /// it may cost; `detail` says what and why.
+    CaptureReduced,
 }
 
 impl TimelineKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ContainerStarted,
         Self::ContainerStopped,
         Self::ImageChanged,
@@ -65,6 +68,7 @@ impl TimelineKind {
         Self::DaemonStopped,
         Self::DataLost,
         Self::HistoryTrouble,
+        Self::CaptureReduced,
     ];
 
     /// The name, as history and the API have it.
@@ -82,6 +86,7 @@ impl TimelineKind {
             Self::DaemonStopped => "daemon_stopped",
             Self::DataLost => "data_lost",
             Self::HistoryTrouble => "history_trouble",
+            Self::CaptureReduced => "capture_reduced",
         }
     }
 

@@ -71,6 +71,10 @@ pub struct Own<'a> {
     pub n_containers: u32,
     /// Whether Docker answers.
     pub docker_connected: bool,
+    /// What the probes cost, in cores.
+    pub probes_cores: f64,
+    /// How much is left out to stay within the budget, 0 (nothing) to 3.
+    pub reduction: u8,
 }
 
 /// Renders everything.
@@ -242,6 +246,16 @@ fn own(text: &mut Text, own: Own<'_>) {
             "modeltap_docker_connected",
             "Whether Docker answers: 1 or 0.",
             f64::from(u8::from(own.docker_connected)),
+        ),
+        (
+            "modeltap_probes_cpu_ratio",
+            "Share of one core that the probes take, as measured for a moment each minute.",
+            own.probes_cores,
+        ),
+        (
+            "modeltap_capture_reduction",
+            "How much is left out to stay within max_cpu: 0 nothing, 1 details, 2 all but heads, 3 all but counts.",
+            own.reduction.into(),
         ),
         (
             "process_resident_memory_bytes",

@@ -65,6 +65,8 @@ fn rendered_totals(totals: &Totals) -> String {
         n_connections: 4,
         n_containers: 1,
         docker_connected: true,
+        probes_cores: 0.0,
+        reduction: 0,
     };
     render(&Exposition {
         totals,

@@ -316,6 +316,8 @@ fn rendered(totals: &Totals) -> String {
             n_connections: 3,
             n_containers: 4,
             docker_connected: false,
+            probes_cores: 0.0,
+            reduction: 0,
         },
         history: &HistoryState::default(),
         alerts: &[],
