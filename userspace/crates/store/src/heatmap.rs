@@ -59,20 +59,22 @@ impl Reader {
         self.snapshot(|connection| {
             let filter = Filter::new(&query);
             let range = widen(connection, &filter, &TIERS, range)?;
-            let summary = summarize(connection, &filter, range)?;
+            let plan = filter.plan(connection, range)?;
+            let summary = summarize(connection, &filter, &plan, range)?;
             let index = [("", 0)].into();
             let task = Task {
                 connection,
                 filter: &filter,
+                plan: &plan,
                 range,
                 index: &index,
             };
             let mut steps = vec![Vec::new(); range.n_steps_usize()];
             task.merge(
-                query.metric.column(),
+                &[query.metric.column()],
                 summary.n_rows,
                 1,
-                |step, _, merged| {
+                |step, _, _, merged| {
                     if let Some(place) = steps.get_mut(step) {
                         *place = rows_of(merged);
                     }

@@ -8,6 +8,8 @@
 //! - A row is in the file once: batches carry a number, the last one
 //!   written is in the same transaction, and what moves to a wider tier leaves
 //!   its old one in the same transaction.
+//! - What is summed up by service says the same as the rows it is summed up
+//!   from, in every state that is committed.
 //! - Percentiles are those of merged histograms, over any range and series.
 //! - A file that cannot be used is never deleted or overwritten: it is moved
 //!   aside under a name with the time, and a new one is begun.
@@ -24,6 +26,7 @@ mod kept;
 mod merge;
 mod open;
 mod pending;
+mod plan;
 mod pool;
 mod probe;
 mod query;
@@ -36,6 +39,7 @@ mod sandbox;
 mod scan;
 mod schema;
 mod shared;
+mod sums;
 mod tiers;
 mod watch;
 mod writer;
@@ -55,7 +59,7 @@ pub use query::{
     GroupBy, MAX_SERIES, MAX_STEPS, Metric, Query, QueryError, QueryResult, QuerySeries,
     ServiceOverview, Stat, Unit,
 };
-pub use reader::Reader;
+pub use reader::{MAX_FIGURES, Reader};
 pub use resources::ResourceMetric;
 pub use sandbox::{MAX_SQL_BYTES, MAX_SQL_ROWS, SqlAnswer, SqlValue};
 pub use schema::SCHEMA_VERSION;

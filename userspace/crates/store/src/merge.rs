@@ -1,17 +1,14 @@
 //! Rows of a tier, merged into wider windows.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use duckdb::arrow::array::RecordBatch;
 use duckdb::{Connection, Row, params};
-use modeltap_core::histogram::DurationHistogram;
-use modeltap_core::measure::{Measure, TokenSums};
 use modeltap_core::resource::ResourceFigures;
-use modeltap_core::rollup::{Detail, Figures};
+use modeltap_core::rollup::Figures;
 
 use crate::records::{self, ResourceRow};
-use crate::rows::{RowKey, Rows};
+use crate::rows::{Names, RowKey, Rows, Stored};
 use crate::schema::{COLUMNS, RESOURCE_COLUMNS};
 
 /// Rows of one service, or of some that follow each other by name, from one
@@ -29,73 +26,46 @@ pub(crate) struct Piece {
 pub(crate) const IN_PIECE: &str =
     "service >= ? AND service <= ? AND start >= make_timestamp(?) AND start < make_timestamp(?)";
 
-/// Merges a piece of a table of rollups into windows of `width` microseconds,
-/// in the order in which they are read: by route and time.
+/// Figures by the names of their rows, in the order in which they are read: by
+/// service, route and time.
+pub(crate) type Merged = BTreeMap<RowKey, Figures>;
+
+/// Merges a piece of a table of rollups into windows of `width` microseconds.
 pub(crate) fn rollups(
     connection: &Connection,
     table: &str,
     piece: &Piece,
     width: i64,
-) -> duckdb::Result<RecordBatch> {
-    let mut rows = Rows::default();
-    for (key, figures) in &merged_rollups(connection, table, piece, width)? {
-        rows.push_row(key, figures);
-    }
-    Ok(rows.finish())
-}
-
-pub(crate) fn merged_rollups(
-    connection: &Connection,
-    table: &str,
-    piece: &Piece,
-    width: i64,
-) -> duckdb::Result<BTreeMap<RowKey, Figures>> {
-    let columns = COLUMNS[1..].join(", ");
-    let sql = format!("SELECT epoch_us(start), {columns} FROM {table} WHERE {IN_PIECE}");
+) -> duckdb::Result<Merged> {
+    let columns = COLUMNS.join(", ");
+    let sql = format!("SELECT {columns} FROM {table} WHERE {IN_PIECE}");
     let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![
+    let batches = statement.query_arrow(params![
         piece.service,
         piece.last_service,
         piece.first,
         piece.end
     ])?;
-    let mut merged = BTreeMap::new();
+    let mut merged = Merged::new();
     let mut names = Names::default();
-    while let Some(row) = rows.next()? {
-        let start: i64 = row.get(0)?;
-        let mut text = |column: usize| -> duckdb::Result<Arc<str>> {
-            Ok(names.share(&row.get::<_, String>(column)?))
-        };
-        let key = RowKey {
-            service: text(1)?,
-            container: text(2)?,
-            route: text(3)?,
-            method: match row.get::<_, Option<String>>(4)? {
-                Some(_) => Some(text(4)?),
-                None => None,
-            },
-            status: row.get(5)?,
-            outcome: text(6)?,
-            start_us: start - start.rem_euclid(width),
-        };
-        let figures = Figures {
-            n_requests: row.get(7)?,
-            n_errors: row.get(8)?,
-            n_incomplete: row.get(9)?,
-            duration_sum_ns: row.get(10)?,
-            duration_max_ns: row.get(11)?,
-            request_body_bytes: row.get(12)?,
-            response_body_bytes: row.get(13)?,
-            duration: histogram(row, 14)?.unwrap_or_default(),
-            time_to_first_byte: histogram(row, 15)?.unwrap_or_default(),
-            detail: detail(row)?,
-        };
-        merged
-            .entry(key)
-            .or_insert_with(Figures::default)
-            .merge(&figures);
+    for batch in batches {
+        let rows = Stored::new(&batch);
+        for row in 0..batch.num_rows() {
+            let mut key = rows.key(row, &mut names);
+            key.start_us -= key.start_us.rem_euclid(width);
+            merged.entry(key).or_default().merge(&rows.figures(row)?);
+        }
     }
     Ok(merged)
+}
+
+/// The columns of a tier filled with what was merged.
+pub(crate) fn rows_of(merged: &Merged) -> RecordBatch {
+    let mut rows = Rows::default();
+    for (key, figures) in merged {
+        rows.push_row(key, figures);
+    }
+    rows.finish()
 }
 
 /// Merges a piece of a table of resources, as [`rollups`].
@@ -164,48 +134,4 @@ fn resource_figures(row: &Row<'_>) -> duckdb::Result<ResourceFigures> {
         gpu_memory_max_bytes: row.get(21)?,
         gpu_memory_total_bytes: row.get(22)?,
     })
-}
-
-fn histogram(row: &Row<'_>, column: usize) -> duckdb::Result<Option<DurationHistogram>> {
-    let Some(bytes) = row.get::<_, Option<Vec<u8>>>(column)? else {
-        return Ok(None);
-    };
-    let decoded = DurationHistogram::decode(&bytes).map_err(|error| {
-        let kind = duckdb::types::Type::Blob;
-        duckdb::Error::FromSqlConversionFailure(column, kind, Box::new(error))
-    })?;
-    Ok(Some(decoded))
-}
-
-/// What is kept beside durations; `None` in a row that has nothing of it.
-fn detail(row: &Row<'_>) -> duckdb::Result<Option<Box<Detail>>> {
-    let mut detail = Detail::default();
-    for (column, measure) in (16..).zip(Measure::ALL) {
-        if let Some(times) = histogram(row, column)? {
-            detail.measures[measure] = times;
-        }
-    }
-    let count = |column: usize| row.get::<_, Option<u64>>(column);
-    detail.streams.n_chunks = count(24)?.unwrap_or_default();
-    detail.streams.n_stalls = count(25)?.unwrap_or_default();
-    detail.tokens = TokenSums {
-        input: count(26)?,
-        output: count(27)?,
-    };
-    Ok((detail != Detail::default()).then(|| Box::new(detail)))
-}
-
-/// Spells each name once.
-#[derive(Default)]
-struct Names(std::collections::HashSet<Arc<str>>);
-
-impl Names {
-    fn share(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.0.get(name) {
-            return Arc::clone(known);
-        }
-        let name: Arc<str> = name.into();
-        self.0.insert(Arc::clone(&name));
-        name
-    }
 }

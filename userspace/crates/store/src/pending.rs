@@ -132,6 +132,11 @@ impl Pending {
             .map(|(_, rows)| rows)
     }
 
+    /// Rows of rollups, of any width.
+    pub(crate) fn rollups(&self) -> impl Iterator<Item = &RecordBatch> {
+        TIERS.iter().flat_map(|tier| self.rows_of(tier.table))
+    }
+
     /// Takes a batch, and tells what was dropped for it.
     pub(crate) fn push(&mut self, batch: history::Batch) -> Counts {
         let (batch, mut dropped) = Batch::new(self.n_numbered + 1, batch);

@@ -368,6 +368,16 @@ impl Query {
         Ok(range)
     }
 
+    /// Whether it is told from merged histograms; durations have exact sums and
+    /// maxima beside theirs.
+    pub(crate) fn is_merged(&self) -> bool {
+        let is_exact = matches!(
+            (self.metric, self.stat),
+            (Metric::Duration, Stat::Max | Stat::Avg)
+        );
+        self.metric.is_time() && !is_exact
+    }
+
     pub(crate) fn unit(&self) -> Unit {
         match (self.metric, self.stat) {
             (Metric::Resource(metric), stat) => metric.unit(stat),

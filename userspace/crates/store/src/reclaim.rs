@@ -19,12 +19,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use duckdb::arrow::array::RecordBatch;
 use duckdb::{Connection, InterruptHandle};
 use thiserror::Error;
 
 use crate::open::log_of;
 use crate::pending::Pending;
-use crate::schema::{APPENDED, SchemaError, TIERS, migrate};
+use crate::schema::{APPENDED, SUMS, SchemaError, TIERS, migrate};
 
 /// The copy's name while it is attached.
 const COPY: &str = "fresh";
@@ -86,7 +87,8 @@ pub(crate) fn remove_copy(path: &Path) -> io::Result<()> {
 
 /// Tables whose rows are only ever added or deleted.
 fn is_appended(table: &str) -> bool {
-    APPENDED.contains(&table) || TIERS.iter().any(|tier| tier.table == table)
+    let mut tiers = TIERS.iter().chain(&SUMS);
+    APPENDED.contains(&table) || tiers.any(|tier| tier.table == table)
 }
 
 /// A copy under way.
@@ -146,15 +148,18 @@ impl Reclaim {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Adds batches that were written to the old file since the beginning.
+    /// Adds batches that were written to the old file since the beginning, and
+    /// the sums of what in them came late.
     pub(crate) fn append(
         &self,
         connection: &mut Connection,
         pending: &Pending,
+        late: Option<&RecordBatch>,
     ) -> duckdb::Result<()> {
         let transaction = connection.transaction()?;
-        for table in APPENDED {
-            let mut of_table = pending.rows_of(table).peekable();
+        for table in APPENDED.into_iter().chain([SUMS[0].table]) {
+            let late = late.filter(|_| table == SUMS[0].table);
+            let mut of_table = pending.rows_of(table).chain(late).peekable();
             if of_table.peek().is_none() {
                 continue;
             }

@@ -2,6 +2,7 @@
 
 use duckdb::{Connection, params_from_iter};
 
+use crate::plan::Plan;
 use crate::query::{
     GroupBy, MAX_SERIES, Query, QueryError, QueryResult, QuerySeries, Range, Stat, Unit,
 };
@@ -289,7 +290,7 @@ fn sql(filter: &Filter, metric: ResourceMetric, stat: Stat, range: Range) -> Str
     let recipe = metric.recipe();
     let over = recipe.over_containers;
     let source = filter.source(
-        &RESOURCE_TIERS,
+        &Plan::of_tiers(&RESOURCE_TIERS, range),
         &format!("{} AS step, {} AS name, *", step_sql(range), filter.name),
     );
     let never = "NULL::DOUBLE";

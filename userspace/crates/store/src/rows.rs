@@ -1,16 +1,20 @@
 //! Rollups as columns.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use duckdb::arrow::array::{
-    ArrayRef, BinaryBuilder, RecordBatch, StringBuilder, TimestampMicrosecondArray, UInt16Builder,
-    UInt64Array, UInt64Builder,
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, PrimitiveArray, RecordBatch, StringArray,
+    StringBuilder, TimestampMicrosecondArray, UInt16Array, UInt16Builder, UInt64Array,
+    UInt64Builder,
 };
-use duckdb::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use duckdb::arrow::datatypes::{
+    DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType, UInt64Type,
+};
 use modeltap_core::histogram::DurationHistogram;
-use modeltap_core::measure::Measure;
+use modeltap_core::measure::{Measure, TokenSums};
 use modeltap_core::record::Method;
-use modeltap_core::rollup::{Figures, Rollup};
+use modeltap_core::rollup::{Detail, Figures, Rollup};
 use modeltap_core::time::UnixNs;
 
 use crate::schema::COLUMNS;
@@ -137,6 +141,106 @@ impl Rows {
         columns.push(Arc::new(self.input_tokens.finish()));
         columns.push(Arc::new(self.output_tokens.finish()));
         RecordBatch::try_new(schema(), columns).expect("columns are of the schema's types")
+    }
+}
+
+/// Columns of a tier, as they were written or read.
+pub(crate) struct Stored<'a> {
+    start: &'a PrimitiveArray<TimestampMicrosecondType>,
+    /// Service, container, route, method and outcome.
+    texts: [&'a StringArray; 5],
+    status: &'a UInt16Array,
+    /// From `n_requests` to `response_body_bytes`.
+    sums: [&'a UInt64Array; 7],
+    /// Duration, time to first byte, and the measures.
+    times: [&'a BinaryArray; 2 + Measure::COUNT],
+    /// Chunks, stalls, tokens in and out.
+    counts: [&'a UInt64Array; 4],
+}
+
+impl<'a> Stored<'a> {
+    /// The columns of `batch`, which are [`COLUMNS`].
+    pub(crate) fn new(batch: &'a RecordBatch) -> Self {
+        let numbers = |at: usize| batch.column(at).as_primitive::<UInt64Type>();
+        Self {
+            start: batch.column(0).as_primitive(),
+            texts: [1, 2, 3, 4, 6].map(|at| batch.column(at).as_string()),
+            status: batch.column(5).as_primitive(),
+            sums: std::array::from_fn(|n| numbers(7 + n)),
+            times: std::array::from_fn(|n| batch.column(14 + n).as_binary()),
+            counts: std::array::from_fn(|n| numbers(16 + Measure::COUNT + n)),
+        }
+    }
+
+    /// Microseconds of Unix time.
+    pub(crate) fn start_us(&self, row: usize) -> i64 {
+        self.start.value(row)
+    }
+
+    pub(crate) fn key(&self, row: usize, names: &mut Names) -> RowKey {
+        let [service, container, route, method, outcome] = self.texts;
+        RowKey {
+            service: names.share(service.value(row)),
+            container: names.share(container.value(row)),
+            route: names.share(route.value(row)),
+            method: method.is_valid(row).then(|| names.share(method.value(row))),
+            status: self.status.is_valid(row).then(|| self.status.value(row)),
+            outcome: names.share(outcome.value(row)),
+            start_us: self.start_us(row),
+        }
+    }
+
+    pub(crate) fn figures(&self, row: usize) -> duckdb::Result<Figures> {
+        let [duration, ttfb, measures @ ..] = self.times;
+        let sums = self.sums.map(|column| column.value(row));
+        let mut detail = Detail::default();
+        for (column, measure) in measures.into_iter().zip(Measure::ALL) {
+            detail.measures[measure] = histogram(column, row)?;
+        }
+        let [n_chunks, n_stalls, input, output] = self
+            .counts
+            .map(|column| column.is_valid(row).then(|| column.value(row)));
+        detail.streams.n_chunks = n_chunks.unwrap_or_default();
+        detail.streams.n_stalls = n_stalls.unwrap_or_default();
+        detail.tokens = TokenSums { input, output };
+        Ok(Figures {
+            n_requests: sums[0],
+            n_errors: sums[1],
+            n_incomplete: sums[2],
+            duration_sum_ns: sums[3],
+            duration_max_ns: sums[4],
+            request_body_bytes: sums[5],
+            response_body_bytes: sums[6],
+            duration: histogram(duration, row)?,
+            time_to_first_byte: histogram(ttfb, row)?,
+            detail: (detail != Detail::default()).then(|| Box::new(detail)),
+        })
+    }
+}
+
+/// The histogram of a row; an empty one where there is none.
+fn histogram(column: &BinaryArray, row: usize) -> duckdb::Result<DurationHistogram> {
+    if !column.is_valid(row) {
+        return Ok(DurationHistogram::default());
+    }
+    DurationHistogram::decode(column.value(row)).map_err(|error| {
+        let kind = duckdb::types::Type::Blob;
+        duckdb::Error::FromSqlConversionFailure(0, kind, Box::new(error))
+    })
+}
+
+/// Spells each name once.
+#[derive(Default)]
+pub(crate) struct Names(HashSet<Arc<str>>);
+
+impl Names {
+    pub(crate) fn share(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(name) {
+            return Arc::clone(known);
+        }
+        let name: Arc<str> = name.into();
+        self.0.insert(Arc::clone(&name));
+        name
     }
 }
 

@@ -10,13 +10,12 @@ use modeltap_core::histogram::visit_encoded;
 use modeltap_core::record::Method;
 
 use crate::dense::Dense;
-use crate::query::{
-    GroupBy, MAX_SERIES, MAX_STEPS, Metric, Query, QueryError, QuerySeries, Range, Stat,
-};
+use crate::plan::Plan;
+use crate::query::{GroupBy, MAX_SERIES, MAX_STEPS, Metric, Query, QueryError, Range, Stat};
 use crate::schema::{TIERS, Tier};
 
-/// Rows with histograms read at a time: some 6 MB.
-const ROWS_AT_A_TIME: u64 = 50_000;
+/// Histograms read at a time: some 6 MB.
+const HISTOGRAMS_AT_A_TIME: u64 = 50_000;
 const US: u64 = 1_000_000;
 
 /// The rows a query is about. Every value of the user's is a parameter.
@@ -25,6 +24,8 @@ pub(crate) struct Filter {
     values: Vec<Value>,
     /// The expression that names a row's series.
     pub(crate) name: String,
+    /// Whether sums by service say what is asked.
+    is_of_services: bool,
 }
 
 impl Filter {
@@ -55,6 +56,9 @@ impl Filter {
         if let Some(class) = query.status_class {
             filter.add("status // 100", Value::USmallInt(u16::from(class)));
         }
+        filter.is_of_services = query.route.is_none()
+            && query.method.is_none()
+            && !matches!(query.by, Some(GroupBy::Route | GroupBy::Method));
         filter
     }
 
@@ -64,6 +68,7 @@ impl Filter {
             conditions: "start >= make_timestamp($1) AND start < make_timestamp($2)".into(),
             values: Vec::new(),
             name: name.into(),
+            is_of_services: true,
         }
     }
 
@@ -75,15 +80,28 @@ impl Filter {
             .push_str(&format!(" AND {expression} = ${place}"));
     }
 
-    /// `columns` of the rows of these tiers, the oldest first.
-    pub(crate) fn source(&self, tiers: &[Tier], columns: &str) -> String {
-        let of_tier = tiers.iter().rev().map(|tier| {
+    /// Where the rows of a range are read.
+    pub(crate) fn plan(&self, connection: &Connection, range: Range) -> Result<Plan, QueryError> {
+        if self.is_of_services {
+            Plan::with_sums(connection, range)
+        } else {
+            Ok(Plan::of_tiers(&TIERS, range))
+        }
+    }
+
+    /// `columns` of the rows of a plan.
+    pub(crate) fn source(&self, plan: &Plan, columns: &str) -> String {
+        let of_part = plan.parts.iter().map(|part| {
             format!(
-                "SELECT {columns} FROM {} WHERE {}",
-                tier.table, self.conditions
+                "SELECT {columns} FROM {} WHERE {} AND start >= make_timestamp({}) \
+                 AND start < make_timestamp({})",
+                part.table,
+                self.conditions,
+                part.first * US,
+                part.end * US,
             )
         });
-        of_tier.collect::<Vec<_>>().join(" UNION ALL ")
+        of_part.collect::<Vec<_>>().join(" UNION ALL ")
     }
 
     pub(crate) fn parameters(&self, range: Range) -> Vec<Value> {
@@ -138,6 +156,12 @@ pub(crate) fn widen(
     tiers: &[Tier],
     range: Range,
 ) -> Result<Range, QueryError> {
+    if tiers
+        .iter()
+        .all(|tier| range.step.is_multiple_of(tier.width_seconds))
+    {
+        return Ok(range);
+    }
     let mut widest = range;
     for tier in tiers.iter().rev() {
         // Widened, the range may begin in an older tier: that one is asked
@@ -165,13 +189,14 @@ pub(crate) fn widen(
 pub(crate) fn summarize(
     connection: &Connection,
     filter: &Filter,
+    plan: &Plan,
     range: Range,
 ) -> Result<Summary, QueryError> {
     let sql = format!(
         "SELECT name, sum(n_requests)::UBIGINT AS n, sum(n_incomplete)::UBIGINT, \
          count(*)::UBIGINT FROM ({}) GROUP BY name ORDER BY n DESC, name",
         filter.source(
-            &TIERS,
+            plan,
             &format!("{} AS name, n_requests, n_incomplete", filter.name)
         ),
     );
@@ -193,123 +218,153 @@ pub(crate) fn summarize(
     Ok(summary)
 }
 
+/// What DuckDB adds up of one series in one step.
+pub(crate) struct Sums {
+    /// The place of its series in [`Summary::parts`].
+    pub(crate) part: usize,
+    pub(crate) step: usize,
+    /// A value each figure.
+    pub(crate) values: Vec<Option<f64>>,
+}
+
+/// What the range has, by series, as [`summarize`], and counts, sums and
+/// maxima of it by step, in one reading.
+pub(crate) fn add_up(
+    connection: &Connection,
+    filter: &Filter,
+    plan: &Plan,
+    range: Range,
+    figures: &[(Metric, Stat)],
+) -> Result<(Summary, Vec<Sums>), QueryError> {
+    let mut columns = vec!["n_requests", "n_incomplete"];
+    let mut values = Vec::new();
+    for &(metric, stat) in figures {
+        let (of, value): (&[_], _) = match (metric, stat) {
+            (Metric::Duration, Stat::Max) => (
+                &["duration_max_ns"],
+                "max(duration_max_ns) / 1e9".to_owned(),
+            ),
+            (Metric::Duration, _) => (
+                // Requests whose end was lost have no duration.
+                &[
+                    "duration_sum_ns",
+                    "CASE WHEN outcome = 'lost' THEN 0 ELSE n_requests END AS n_timed",
+                ],
+                "sum(duration_sum_ns)::DOUBLE / nullif(sum(n_timed), 0)::DOUBLE / 1e9".to_owned(),
+            ),
+            _ => (
+                &[metric.column()],
+                format!("sum({})::DOUBLE", metric.column()),
+            ),
+        };
+        values.push(value);
+        for column in of {
+            if !columns.contains(column) {
+                columns.push(column);
+            }
+        }
+    }
+    let source = format!(
+        "{} AS step, {} AS name, {}",
+        step_sql(range),
+        filter.name,
+        columns.join(", ")
+    );
+    let sql = format!(
+        "SELECT name, step, sum(n_requests)::UBIGINT, sum(n_incomplete)::UBIGINT, \
+         count(*)::UBIGINT, {} FROM ({}) GROUP BY name, step",
+        values.join(", "),
+        filter.source(plan, &source),
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let mut rows = statement.query(params_from_iter(filter.parameters(range)))?;
+    let mut parts: Vec<SummaryPart> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut n_rows = 0;
+    let mut sums = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(0)?;
+        let place = places.get(&name).copied().unwrap_or_else(|| {
+            parts.push(SummaryPart {
+                name: name.clone(),
+                n_requests: 0,
+                n_incomplete: 0,
+            });
+            places.insert(name, parts.len() - 1);
+            parts.len() - 1
+        });
+        parts[place].n_requests += row.get::<_, u64>(2)?;
+        parts[place].n_incomplete += row.get::<_, u64>(3)?;
+        n_rows += row.get::<_, u64>(4)?;
+        if let Ok(step) = usize::try_from(row.get::<_, i64>(1)?) {
+            let values = (5..5 + figures.len()).map(|column| row.get(column));
+            sums.push(Sums {
+                part: place,
+                step,
+                values: values.collect::<duckdb::Result<_>>()?,
+            });
+        }
+    }
+    // The busiest first, as a summary is.
+    let mut sorted: Vec<(usize, SummaryPart)> = (0..).zip(parts).collect();
+    sorted.sort_by(|(_, a), (_, b)| {
+        let by_requests = b.n_requests.cmp(&a.n_requests);
+        by_requests.then_with(|| a.name.cmp(&b.name))
+    });
+    let mut places = vec![0; sorted.len()];
+    for (place, (found, _)) in sorted.iter().enumerate() {
+        places[*found] = place;
+    }
+    for one in &mut sums {
+        one.part = places[one.part];
+    }
+    let parts = sorted.into_iter().map(|(_, part)| part).collect();
+    Ok((Summary { parts, n_rows }, sums))
+}
+
 pub(crate) struct Task<'a> {
     pub(crate) connection: &'a Connection,
     pub(crate) filter: &'a Filter,
+    pub(crate) plan: &'a Plan,
     pub(crate) range: Range,
     /// Places of the series by name; others are left out.
     pub(crate) index: &'a HashMap<&'a str, usize>,
 }
 
 impl Task<'_> {
-    /// Counts, sums and maxima, which DuckDB adds up.
-    pub(crate) fn scalars(
-        &self,
-        query: &Query,
-        series: &mut [QuerySeries],
-    ) -> Result<(), QueryError> {
-        let column = query.metric.column();
-        let (columns, value) = match (query.metric, query.stat) {
-            (Metric::Duration, Stat::Max) => {
-                ("duration_max_ns", "max(duration_max_ns) / 1e9".to_owned())
-            }
-            (Metric::Duration, _) => (
-                // Requests whose end was lost have no duration.
-                "duration_sum_ns, CASE WHEN outcome = 'lost' THEN 0 ELSE n_requests END AS n",
-                "sum(duration_sum_ns)::DOUBLE / nullif(sum(n), 0)::DOUBLE / 1e9".to_owned(),
-            ),
-            _ => (column, format!("sum({column})::DOUBLE")),
-        };
-        let sql = format!(
-            "SELECT step, name, {value} FROM ({}) GROUP BY step, name",
-            self.filter.source(
-                &TIERS,
-                &format!(
-                    "{} AS step, {} AS name, {columns}",
-                    step_sql(self.range),
-                    self.filter.name
-                )
-            ),
-        );
-        let scale = match query.stat {
-            Stat::Rate => 1.0 / self.range.step as f64,
-            _ => 1.0,
-        };
-        if matches!(query.stat, Stat::Rate | Stat::Count) {
-            for one in series.iter_mut() {
-                one.values.fill(Some(0.0));
-            }
-        }
-        let mut statement = self.connection.prepare(&sql)?;
-        let mut rows = statement.query(params_from_iter(self.filter.parameters(self.range)))?;
-        while let Some(row) = rows.next()? {
-            let step: i64 = row.get(0)?;
-            let name: String = row.get(1)?;
-            let value: Option<f64> = row.get(2)?;
-            let place = self.index.get(name.as_str());
-            if let (Some(&at), Ok(step), Some(value)) = (place, usize::try_from(step), value)
-                && let Some(slot) = series[at].values.get_mut(step)
-            {
-                *slot = Some(value * scale);
-            }
-        }
-        Ok(())
-    }
-
-    /// Quantiles and the like, from merged histograms.
-    pub(crate) fn histograms(
-        &self,
-        query: &Query,
-        n_rows: u64,
-        series: &mut [QuerySeries],
-    ) -> Result<(), QueryError> {
-        let n_series = series.len();
-        self.merge(
-            query.metric.column(),
-            n_rows,
-            n_series,
-            |step, at, merged| {
-                let value = match query.stat {
-                    Stat::Quantile(q) => merged.quantile(q).map(|at| at.as_secs_f64()),
-                    Stat::Max => merged.quantile(1.0).map(|at| at.as_secs_f64()),
-                    _ => merged.mean(),
-                };
-                if let Some(slot) = series[at].values.get_mut(step) {
-                    *slot = value;
-                }
-            },
-        )
-    }
-
-    /// Merges the histograms of `column` by step and series, and gives each to
-    /// `done`.
+    /// Merges the histograms of `columns` by step and series, and gives each,
+    /// with the places of its step, series and column, to `done`.
     ///
-    /// The rows are read in slices of time that hold about [`ROWS_AT_A_TIME`],
-    /// each taken in the order of steps, so that only the series of one step are in memory
-    /// whatever the range.
+    /// The rows are read in slices of time that hold about
+    /// [`HISTOGRAMS_AT_A_TIME`], each taken in the order of steps, so that only
+    /// the series of one step are in memory whatever the range.
     pub(crate) fn merge(
         &self,
-        column: &str,
+        columns: &[&str],
         n_rows: u64,
         n_series: usize,
-        mut done: impl FnMut(usize, usize, &Dense),
+        mut done: impl FnMut(usize, usize, usize, &Dense),
     ) -> Result<(), QueryError> {
+        let list = columns.join(", ");
         let sql = format!(
-            "SELECT step, name, histogram FROM ({})",
+            "SELECT step, name, {list} FROM ({})",
             self.filter.source(
-                &TIERS,
+                self.plan,
                 &format!(
-                    "{} AS step, {} AS name, {column} AS histogram",
+                    "{} AS step, {} AS name, {list}",
                     step_sql(self.range),
                     self.filter.name
                 )
             ),
         );
         let mut statement = self.connection.prepare(&sql)?;
-        let mut open: Vec<Option<Box<Dense>>> = (0..n_series).map(|_| None).collect();
-        let mut step = 0;
+        let mut open = Open {
+            step: 0,
+            n_columns: columns.len(),
+            merged: (0..n_series * columns.len()).map(|_| None).collect(),
+        };
         let mut order = Vec::new();
-        for slice in slices(self.range, n_rows) {
+        for slice in slices(self.range, n_rows * columns.len() as u64) {
             let batches = statement.query_arrow(params_from_iter(self.filter.parameters(slice)))?;
             let batches: Vec<_> = batches.collect();
             // Sorted here, for DuckDB would move the histograms too.
@@ -325,45 +380,57 @@ impl Task<'_> {
                 }
             }
             order.sort_unstable();
-            for &(row_step, at, number, row) in &order {
-                if row_step != step {
-                    close(&mut open, step, &mut done);
-                    step = row_step;
+            for &(step, at, number, row) in &order {
+                if step != open.step {
+                    open.close(&mut done);
+                    open.step = step;
                 }
-                let histograms = batches[number].column(2).as_binary::<i32>();
-                if histograms.is_valid(row) {
-                    let dense = open[at].get_or_insert_with(Box::default);
-                    visit_encoded(histograms.value(row), |bucket, count| {
-                        dense.add(bucket, count);
-                    })
-                    .map_err(|error| QueryError::Database(Box::new(error)))?;
+                for column in 0..columns.len() {
+                    let histograms = batches[number].column(2 + column).as_binary::<i32>();
+                    if histograms.is_valid(row) {
+                        open.add(at, column, histograms.value(row))?;
+                    }
                 }
             }
         }
-        close(&mut open, step, &mut done);
+        open.close(&mut done);
         Ok(())
     }
 }
 
-fn close(
-    open: &mut [Option<Box<Dense>>],
+/// The histograms of one step that are being merged.
+struct Open {
     step: usize,
-    done: &mut impl FnMut(usize, usize, &Dense),
-) {
-    for (at, place) in open.iter_mut().enumerate() {
-        if let Some(dense) = place
-            && !dense.is_empty()
-        {
-            done(step, at, dense);
-            dense.clear();
+    n_columns: usize,
+    /// By series, and then by column.
+    merged: Vec<Option<Box<Dense>>>,
+}
+
+impl Open {
+    fn add(&mut self, at: usize, column: usize, encoded: &[u8]) -> Result<(), QueryError> {
+        let place = &mut self.merged[at * self.n_columns + column];
+        let dense = place.get_or_insert_with(Box::default);
+        visit_encoded(encoded, |bucket, count| dense.add(bucket, count))
+            .map_err(|error| QueryError::Database(Box::new(error)))
+    }
+
+    fn close(&mut self, done: &mut impl FnMut(usize, usize, usize, &Dense)) {
+        for (place, merged) in self.merged.iter_mut().enumerate() {
+            if let Some(dense) = merged
+                && !dense.is_empty()
+            {
+                let (at, column) = (place / self.n_columns, place % self.n_columns);
+                done(self.step, at, column, dense);
+                dense.clear();
+            }
         }
     }
 }
 
-/// Parts of the range, in order, with about [`ROWS_AT_A_TIME`] of its rows
-/// each if they are spread evenly.
-fn slices(range: Range, n_rows: u64) -> impl Iterator<Item = Range> {
-    let n_slices = n_rows.div_ceil(ROWS_AT_A_TIME).max(1);
+/// Parts of the range, in order, with about [`HISTOGRAMS_AT_A_TIME`] of its
+/// histograms each if they are spread evenly.
+fn slices(range: Range, n_histograms: u64) -> impl Iterator<Item = Range> {
+    let n_slices = n_histograms.div_ceil(HISTOGRAMS_AT_A_TIME).max(1);
     let length = (range.end - range.first).div_ceil(n_slices).max(1);
     (range.first..range.end)
         .step_by(usize::try_from(length).unwrap_or(usize::MAX))

@@ -38,7 +38,24 @@ pub(crate) const TIERS: [Tier; 4] = [
     },
 ];
 
-/// Tiers of what containers used, likewise.
+/// Requests summed up by service, which are in [`TIERS`] too: what is new,
+/// closed hours by minutes, and the same by hours.
+pub(crate) const SUMS: [Tier; 3] = [
+    Tier {
+        table: "service_minutes_new",
+        width_seconds: 60,
+    },
+    Tier {
+        table: "service_minutes",
+        width_seconds: 60,
+    },
+    Tier {
+        table: "service_hours",
+        width_seconds: 3_600,
+    },
+];
+
+/// Tiers of what containers used, as [`TIERS`].
 pub(crate) const RESOURCE_TIERS: [Tier; 3] = [
     Tier {
         table: "resources_1s",
@@ -66,7 +83,7 @@ pub(crate) const APPENDED: [&str; 8] = [
     "events",
 ];
 
-/// The columns of a tier of rollups, in order.
+/// The columns of a tier of rollups and of the sums of them, in order.
 pub(crate) const COLUMNS: [&str; 28] = [
     "start",
     "service",
@@ -166,11 +183,12 @@ const CHECKPOINT_THRESHOLD: &str = "24MiB";
 const MAX_TEMPORARY: &str = "256MiB";
 
 /// Each brings the schema from its index to the next version.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
 ];
 
 /// The schema version this program writes.
@@ -287,7 +305,7 @@ mod tests {
                 .unwrap();
             assert_eq!(names, expected, "{table}");
         };
-        for tier in TIERS {
+        for tier in TIERS.iter().chain(&SUMS) {
             check(tier.table, &COLUMNS);
         }
         for tier in RESOURCE_TIERS {

@@ -11,7 +11,8 @@ use modeltap_core::time::UnixNs;
 
 use crate::merge::{self, IN_PIECE, Piece};
 use crate::rows::micros;
-use crate::schema::{COLUMNS, RESOURCE_TIERS, TIERS};
+use crate::schema::{COLUMNS, RESOURCE_TIERS, SUMS, TIERS};
+use crate::sums::{self, Summing};
 
 /// How long rollups are kept, by the length of their windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,10 @@ const STEP_LIMIT: Duration = Duration::from_millis(50);
 /// Time deleted in one step.
 const DELETED_SECONDS: i64 = 3_600;
 
+/// Ways that rows move on, and tables that they are deleted from.
+const N_MOVES: usize = 6;
+const N_ENDS: usize = 4;
+
 /// How rows of one table move on.
 #[derive(Clone, Copy, Debug)]
 struct Move {
@@ -74,6 +79,16 @@ enum Kind {
     Sorted,
     Rollups,
     Resources,
+    /// Sums of minutes, which come into order and are added up to hours.
+    Sums,
+}
+
+impl Kind {
+    /// Whether a step takes several services at once, and of each the whole
+    /// block.
+    fn takes_services(self) -> bool {
+        matches!(self, Self::Sorted | Self::Sums)
+    }
 }
 
 /// How rows of one table come to their end.
@@ -95,7 +110,7 @@ impl Retention {
         *self != before
     }
 
-    fn moves(self) -> [Move; 5] {
+    fn moves(self) -> [Move; N_MOVES] {
         let of = |from, to, kind, width_seconds, block_seconds, age| Move {
             from,
             to,
@@ -106,7 +121,9 @@ impl Retention {
         };
         let [new, seconds, tens, minutes] = TIERS.map(|tier| tier.table);
         let [own_seconds, own_tens, own_minutes] = RESOURCE_TIERS.map(|tier| tier.table);
+        let [new_sums, sums, _] = SUMS.map(|tier| tier.table);
         [
+            of(new_sums, sums, Kind::Sums, 60, 3_600, Duration::ZERO),
             of(new, seconds, Kind::Sorted, 1, 600, Duration::ZERO),
             of(seconds, tens, Kind::Rollups, 10, 3_600, self.seconds),
             of(tens, minutes, Kind::Rollups, 60, 21_600, self.ten_seconds),
@@ -129,7 +146,7 @@ impl Retention {
         ]
     }
 
-    fn ends(self) -> [End; 4] {
+    fn ends(self) -> [End; N_ENDS] {
         let of = |table, time, age| End { table, time, age };
         [
             of(TIERS[3].table, "start", self.minutes),
@@ -145,12 +162,15 @@ impl Retention {
 pub(crate) struct Aging {
     retention: Retention,
     n_rows: i64,
-    /// Whether the last step only brought rows into order.
-    is_sorting: bool,
+    summing: Summing,
+    /// Whether the last step was one whose size does not follow `n_rows`.
+    is_fixed: bool,
+    /// When there may be something to sum up.
+    sums_due: i64,
     /// When there may be something to do for each move and then each end, in
     /// microseconds: looking for the oldest row of a large table costs
     /// milliseconds.
-    due: [i64; 9],
+    due: [i64; N_MOVES + N_ENDS],
 }
 
 /// Whether there is more to do now.
@@ -178,26 +198,38 @@ impl Aging {
         Self {
             retention,
             n_rows: FIRST_ROWS,
-            is_sorting: false,
-            due: [i64::MIN; 9],
+            summing: Summing::new(),
+            is_fixed: false,
+            sums_due: i64::MIN,
+            due: [i64::MIN; N_MOVES + N_ENDS],
         }
     }
 
-    /// Does one step, in one transaction: merges some of the oldest rows of a
-    /// tier into the next, or deletes what is too old for the last.
+    /// Does one step, in one transaction: sums up what is over, merges some of
+    /// the oldest rows of a tier into the next, or deletes what is too old for
+    /// the last.
     pub(crate) fn step(
         &mut self,
         connection: &mut Connection,
         now: UnixNs,
     ) -> duckdb::Result<Step> {
         let now = micros(now);
+        if now >= self.sums_due {
+            let due = self.summing.step(connection, now)?;
+            self.is_fixed = true;
+            self.sums_due = due.unwrap_or(now);
+            if due.is_none() {
+                self.due[0] = i64::MIN;
+                return Ok(Step::Worked);
+            }
+        }
         let moves = self.retention.moves();
         for (index, step) in moves.into_iter().enumerate() {
             if now < self.due[index] {
                 continue;
             }
             let due = self.advance(connection, step, now)?;
-            self.is_sorting = step.kind == Kind::Sorted;
+            self.is_fixed = step.kind == Kind::Sorted;
             self.due[index] = due.unwrap_or(now);
             if due.is_none() {
                 // What came into the next table may be old itself.
@@ -220,6 +252,7 @@ impl Aging {
 
     /// Forgets when tables are worth a look: the clock was set.
     pub(crate) fn look_everywhere(&mut self) {
+        self.sums_due = i64::MIN;
         self.due.fill(i64::MIN);
     }
 
@@ -230,7 +263,7 @@ impl Aging {
 
     /// Adapts the next step to what the last one took.
     pub(crate) fn took(&mut self, elapsed: Duration) {
-        if self.is_sorting {
+        if self.is_fixed {
             return;
         }
         if elapsed > STEP_LIMIT {
@@ -249,6 +282,7 @@ impl Aging {
     ) -> duckdb::Result<GivenUp> {
         let tables = TIERS
             .iter()
+            .chain(&SUMS)
             .chain(&RESOURCE_TIERS)
             .map(|tier| (tier.table, "start"));
         let tables: Vec<_> = tables
@@ -269,6 +303,7 @@ impl Aging {
             return Ok(GivenUp::Width);
         }
         let transaction = connection.transaction()?;
+        // Sums are by whole hours, and so are these.
         for (table, time) in &tables {
             delete(&transaction, table, time, until)?;
         }
@@ -312,13 +347,20 @@ impl Aging {
                 transaction.execute(&sql, of_piece)?;
                 None
             }
-            Kind::Rollups => Some(merge::rollups(&transaction, step.from, &piece, width)?),
+            Kind::Rollups => {
+                let merged = merge::rollups(&transaction, step.from, &piece, width)?;
+                Some(merge::rows_of(&merged))
+            }
             Kind::Resources => Some(merge::resources(&transaction, step.from, &piece, width)?),
+            Kind::Sums => {
+                let minutes = merge::rollups(&transaction, step.from, &piece, width)?;
+                let hours = merge::rows_of(&sums::hours_of(&minutes));
+                sums::append(&transaction, SUMS[2].table, &hours)?;
+                Some(merge::rows_of(&minutes))
+            }
         };
         if let Some(rows) = rows {
-            let mut appender = transaction.appender(step.to)?;
-            appender.append_record_batch(rows)?;
-            appender.flush()?;
+            sums::append(&transaction, step.to, &rows)?;
         }
         let sql = format!("DELETE FROM {} WHERE {IN_PIECE}", step.from);
         transaction.execute(&sql, of_piece)?;
@@ -350,13 +392,13 @@ impl Aging {
         let mut last_service = service.clone();
         let most = match step.kind {
             Kind::Sorted => SORTED_ROWS,
-            Kind::Rollups | Kind::Resources => self.n_rows,
+            Kind::Rollups | Kind::Resources | Kind::Sums => self.n_rows,
         };
-        while step.kind == Kind::Sorted
+        while step.kind.takes_services()
             && let Some(row) = rows.next()?
         {
             let more: i64 = row.get(2)?;
-            if count + more > SORTED_ROWS {
+            if count + more > most {
                 break;
             }
             count += more;
@@ -394,7 +436,7 @@ fn oldest(connection: &Connection, table: &str, time: &str) -> duckdb::Result<Op
 
 /// Deletes an hour that is too old; where there is none, tells when to look
 /// again.
-fn delete_oldest(connection: &Connection, end: End, now: i64) -> duckdb::Result<Option<i64>> {
+fn delete_oldest(connection: &mut Connection, end: End, now: i64) -> duckdb::Result<Option<i64>> {
     let Some(oldest) = oldest(connection, end.table, end.time)? else {
         return Ok(Some(now + DELETED_SECONDS * US));
     };
@@ -404,7 +446,16 @@ fn delete_oldest(connection: &Connection, end: End, now: i64) -> duckdb::Result<
     if due > now {
         return Ok(Some(due));
     }
-    delete(connection, end.table, end.time, until)?;
+    let transaction = connection.transaction()?;
+    delete(&transaction, end.table, end.time, until)?;
+    if end.table == TIERS[3].table {
+        // Sums go with the last of their rows: what is as old and lies in a
+        // narrower tier, because it came late, goes too.
+        for tier in TIERS.iter().chain(&SUMS) {
+            delete(&transaction, tier.table, end.time, until)?;
+        }
+    }
+    transaction.commit()?;
     Ok(None)
 }
 

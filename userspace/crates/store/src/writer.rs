@@ -19,8 +19,9 @@ use crate::open::{self, OpenError, Why};
 use crate::pending::Pending;
 use crate::probe::{ProbeCommand, is_about_damage, one_line};
 use crate::reclaim::Reclaim;
-use crate::schema::APPENDED;
+use crate::schema::{APPENDED, SUMS};
 use crate::shared::{Counts, Shared, Stats};
+use crate::sums;
 use crate::tiers::{Aging, Retention, Step};
 
 /// Time between attempts while writing fails.
@@ -347,6 +348,13 @@ impl Worker {
             }
             appender.flush()?;
         }
+        let late = match sums::until(&transaction)? {
+            Some(until) => sums::of_late(self.pending.rollups(), until)?,
+            None => None,
+        };
+        if let Some(late) = &late {
+            sums::append(&transaction, SUMS[0].table, late)?;
+        }
         for batch in self.pending.iter() {
             alerts::write(&transaction, &batch.alerts, &batch.deliveries)?;
         }
@@ -357,7 +365,7 @@ impl Worker {
         transaction.commit()?;
         self.written_batch = last;
         if let Some(reclaim) = &self.reclaim
-            && let Err(error) = reclaim.append(connection, &self.pending)
+            && let Err(error) = reclaim.append(connection, &self.pending, late.as_ref())
         {
             self.abandon_reclaim(&error.to_string());
         }

@@ -14,7 +14,7 @@ use modeltap_core::history::Batch;
 use modeltap_core::resource::{ResourceFigures, ResourceRollup};
 use modeltap_core::timeline::{TimelineEvent, TimelineKind};
 use modeltap_store::{Store, StoreConfig};
-use support::{at, config, n_requests, open, rollup};
+use support::{at, config, n_requests, open, rollup, sums_agree};
 
 const MS: Duration = Duration::from_millis(1);
 const N_KILLS: u64 = 50;
@@ -69,6 +69,10 @@ fn write_for_ever(path: &Path) {
         writer.append(batch(std::process::id(), number));
         writer.flush();
         println!("\nwritten {number}");
+        if number % 4 == 0 {
+            // The minute is summed up, and what comes after it comes late.
+            writer.age(at(100));
+        }
     }
 }
 
@@ -110,6 +114,7 @@ fn writer_killed_fifty_times_loses_nothing_acknowledged_and_counts_nothing_twice
     assert_eq!(reader.stats().notice, None);
     writer.close();
     drop(reader);
+    sums_agree(&path);
     let connection = Connection::open(&path).unwrap();
     let rollups = found(
         &connection,

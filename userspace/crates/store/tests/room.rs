@@ -13,7 +13,7 @@ use modeltap_core::history::Batch;
 use modeltap_core::time::UnixNs;
 use modeltap_core::timeline::{TimelineEvent, TimelineKind};
 use modeltap_store::{Retention, Store, StoreConfig, Writer};
-use support::{at, config, n_requests, open, rollup};
+use support::{at, config, n_requests, open, rollup, sums_agree};
 
 const MS: Duration = Duration::from_millis(1);
 const HOUR: u64 = 3_600;
@@ -213,6 +213,7 @@ fn killed_in_the_middle_of_a_copy_nothing_is_missing_or_twice() {
     let (writer, reader) = Store::open(config).unwrap();
     assert_eq!(reader.stats().notice, None);
     drop((writer, reader));
+    sums_agree(&path);
     assert_eq!(beside(&path, ".copy"), Vec::<PathBuf>::new());
     for (pid, written) in acknowledged {
         let n = |what: &str| {

@@ -6,7 +6,7 @@ use modeltap_core::resource::ResourceFigures;
 use modeltap_core::rollup::{Figures, Rollup, SeriesKey};
 
 use super::*;
-use crate::merge::merged_rollups;
+use crate::merge;
 use crate::records::{ResourceRow, resources};
 use crate::rows::Rows;
 use crate::schema::migrate;
@@ -104,7 +104,7 @@ fn all_of(connection: &Connection) -> Figures {
         end: i64::MAX / 4,
     };
     for tier in TIERS {
-        let merged = merged_rollups(connection, tier.table, &piece, 1).unwrap();
+        let merged = merge::rollups(connection, tier.table, &piece, 1).unwrap();
         merged.values().for_each(|figures| all.merge(figures));
     }
     all

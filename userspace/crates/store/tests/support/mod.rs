@@ -89,3 +89,43 @@ pub fn n_requests(reader: &Reader) -> u64 {
     let all = query(Metric::Requests, Stat::Count, 0..86_400, 3_600);
     reader.query(&all).expect("a valid query").n_requests
 }
+
+/// Says where what is summed up by service differs from its rows, in a file
+/// that nobody has open.
+#[track_caller]
+pub fn sums_agree(path: &Path) {
+    let connection = duckdb::Connection::open(path).expect("the file opens");
+    let n_differing = |sql: &str| -> u64 {
+        let sql = format!("SELECT count(*) FROM ({sql})");
+        connection
+            .query_row(&sql, [], |row| row.get(0))
+            .expect("a query")
+    };
+    let figures = "sum(n_requests) AS n, sum(n_errors) AS e, sum(n_incomplete) AS i, \
+                   sum(duration_sum_ns) AS d, max(duration_max_ns) AS m, sum(n_chunks) AS c";
+    let key = |width: &str| {
+        format!(
+            "time_bucket(INTERVAL '{width}', start) AS start, service, container, \
+             status // 100 AS class, outcome"
+        )
+    };
+    let minute = key("1 minute");
+    let hour = key("1 hour");
+    let minutes = "(FROM service_minutes UNION ALL FROM service_minutes_new)";
+    let of_rows = format!(
+        "SELECT {minute}, {figures} FROM rollups WHERE start < (SELECT until FROM summed) \
+         GROUP BY ALL"
+    );
+    let of_sums = format!("SELECT {minute}, {figures} FROM {minutes} GROUP BY ALL");
+    let of_minutes = format!("SELECT {hour}, {figures} FROM service_minutes GROUP BY ALL");
+    let of_hours = format!("SELECT {hour}, {figures} FROM service_hours GROUP BY ALL");
+    for (one, other) in [
+        (&of_rows, &of_sums),
+        (&of_sums, &of_rows),
+        (&of_minutes, &of_hours),
+        (&of_hours, &of_minutes),
+    ] {
+        let differing = n_differing(&format!("({one}) EXCEPT ({other})"));
+        assert_eq!(differing, 0, "{one} is not {other}");
+    }
+}
