@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use modeltap_api_types::{QueryResult, Second, WindowFigures};
+use modeltap_api_types::{QueryResult, QuerySeries, Second, WindowFigures};
 
 /// Seconds kept live, enough for the widest range that shows single seconds.
 const MAX_LIVE_SECONDS: usize = 960;
@@ -82,17 +82,6 @@ impl Measure {
             Self::Drain => ("drain", "avg"),
             Self::FirstChunkP95 => ("first_chunk", "p95"),
             Self::ChunkIntervalP95 => ("chunk_interval", "p95"),
-        }
-    }
-
-    /// A measure without which this one need not be asked for: where no
-    /// arrival, or no stream, was seen there is neither.
-    #[must_use]
-    pub fn needs(self) -> Option<Self> {
-        match self {
-            Self::FeltP95 => Some(Self::FeltP50),
-            Self::ChunkIntervalP95 => Some(Self::FirstChunkP95),
-            _ => None,
         }
     }
 
@@ -323,7 +312,7 @@ impl History {
             };
             history.classes[class] = series.values;
         }
-        history.errors = values(errors);
+        history.errors = values(errors.series);
         history
     }
 
@@ -359,15 +348,11 @@ struct Step {
     n_errors: f64,
 }
 
-/// The values of an answer with one series.
+/// The values of a figure with one series.
 #[must_use]
-pub fn values(result: QueryResult) -> Vec<Option<f64>> {
-    result
-        .series
-        .into_iter()
-        .next()
-        .map(|s| s.values)
-        .unwrap_or_default()
+pub fn values(series: Vec<QuerySeries>) -> Vec<Option<f64>> {
+    let first = series.into_iter().next();
+    first.map(|s| s.values).unwrap_or_default()
 }
 
 /// What the charts show, all over the same times; `None` is a gap.

@@ -125,7 +125,7 @@ impl UseHistory {
         for (line, answer) in history.lines.iter_mut().zip(answers) {
             history.from_ms = answer.from_unix_ms as f64;
             history.step_ms = f64::from(answer.step_seconds.max(1)) * 1e3;
-            *line = values(answer);
+            *line = values(answer.series);
         }
         history
     }
@@ -318,6 +318,7 @@ mod tests {
             }],
             n_incomplete: 0,
             n_requests: 0,
+            more: Vec::new(),
         }
     }
 

@@ -112,14 +112,18 @@ async fn fetch_history(service: &str, range: Range, now_ms: f64) -> Result<Histo
     let ask = async |what: &str| fetch::<QueryResult>(&query(what)).await;
     // One after the other: a page must not take a daemon's threads at once.
     let requests = ask("metric=requests&stat=count&by=status_class").await?;
-    let errors = ask("metric=errors&stat=count").await?;
-    let mut lines: [Vec<Option<f64>>; N_MEASURES] = Default::default();
-    for measure in Measure::ALL {
-        let is_there = |m: Measure| lines[m as usize].iter().any(Option::is_some);
-        if requests.n_requests > 0 && measure.needs().is_none_or(is_there) {
+    let mut errors = "metric=errors&stat=count".to_owned();
+    if requests.n_requests > 0 {
+        let figures = Measure::ALL.map(|measure| {
             let (metric, stat) = measure.query();
-            lines[measure as usize] = values(ask(&format!("metric={metric}&stat={stat}")).await?);
-        }
+            format!("{metric}.{stat}")
+        });
+        errors = format!("{errors}&more={}", figures.join(","));
+    }
+    let mut errors = ask(&errors).await?;
+    let mut lines: [Vec<Option<f64>>; N_MEASURES] = Default::default();
+    for (line, figure) in lines.iter_mut().zip(std::mem::take(&mut errors.more)) {
+        *line = values(figure.series);
     }
     Ok(History::new(requests, errors, lines, now_ms.min(to)))
 }

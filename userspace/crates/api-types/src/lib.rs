@@ -9,6 +9,7 @@ mod accounting;
 mod alerts;
 mod figures;
 mod history;
+mod query;
 mod request;
 mod resource;
 
@@ -25,6 +26,7 @@ pub use figures::{Inner, Sessions, StreamFigures, TimeParts, WindowFigures};
 pub use history::{
     Event, Events, Exemplar, Exemplars, Heatmap, SqlColumn, SqlRequest, SqlResult, SqlValue,
 };
+pub use query::{QueryFigure, QueryResult, QuerySeries};
 pub use request::{IntervalFigures, Request, Requests};
 pub use resource::{Lifecycle, Resources};
 
@@ -422,46 +424,6 @@ pub struct StatusCount {
     pub status: Option<u16>,
     /// Requests.
     pub n_requests: u64,
-}
-
-/// `GET /api/v1/query`: `metric`, `stat`, `from`, `to` (Unix milliseconds or
-/// RFC 3339), `step` (seconds or `10s`, `1m`), filters `service`, `container`,
-/// `route`, `method`, `status_class` (`2xx`), and `by` (`service`,
-/// `container`, `route`, `method`, `status_class`) for a series each.
-///
-/// | metric | stat |
-/// |---|---|
-/// | `requests`, `errors`, `chunks`, `stalls`, `input_tokens`, `output_tokens` | `rate`, `count` |
-/// | `duration`, `ttfb`, `felt`, `queue`, `read`, `app`, `stream`, `drain`, `first_chunk`, `chunk_interval` | `p50`, `p90`, `p95`, `p99`, `p999`, `max`, `avg` |
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct QueryResult {
-    /// The metric asked for.
-    pub metric: String,
-    /// The statistic asked for.
-    pub stat: String,
-    /// Unit of the values: `s`, `1/s` or `1`.
-    pub unit: String,
-    /// Beginning of the first step.
-    pub from_unix_ms: u64,
-    /// Length of a step.
-    pub step_seconds: u32,
-    /// One series, or one a value of `by`.
-    pub series: Vec<QuerySeries>,
-    /// Requests in the range of which something was lost or truncated.
-    pub n_incomplete: u64,
-    /// Requests in the range.
-    pub n_requests: u64,
-}
-
-/// One line of a chart.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct QuerySeries {
-    /// The value of `by`, or an empty string.
-    pub name: String,
-    /// One value a step; `null` where nothing was seen.
-    pub values: Vec<Option<f64>>,
 }
 
 /// Messages of `GET /api/v1/live` (WebSocket), server to client: a `snapshot`

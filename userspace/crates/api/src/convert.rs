@@ -16,7 +16,7 @@ use modeltap_metrics::{
     SessionSnapshot, StreamWindow, TimeParts, WindowFigures,
 };
 
-use modeltap_store::{Metric, Query, QueryResult, Stat};
+use modeltap_store::{Metric, Query, QueryResult, QuerySeries, Stat};
 
 use crate::state::{Confinement, DaemonState, Spending};
 
@@ -239,17 +239,29 @@ pub fn query_result(query: &Query, result: QueryResult) -> wire::QueryResult {
         unit: result.unit.as_str().to_owned(),
         from_unix_ms: result.from.millis(),
         step_seconds: u32::try_from(result.step.as_secs()).unwrap_or(u32::MAX),
-        series: result
-            .series
-            .into_iter()
-            .map(|series| wire::QuerySeries {
-                name: series.name,
-                values: series.values,
-            })
-            .collect(),
+        series: query_series(result.series),
         n_incomplete: result.n_incomplete,
         n_requests: result.n_requests,
+        more: Vec::new(),
     }
+}
+
+/// A further figure of the same requests.
+pub fn query_figure((of, told): (Metric, Stat), result: QueryResult) -> wire::QueryFigure {
+    wire::QueryFigure {
+        metric: metric(of).to_owned(),
+        stat: stat(told).to_owned(),
+        unit: result.unit.as_str().to_owned(),
+        series: query_series(result.series),
+    }
+}
+
+fn query_series(series: Vec<QuerySeries>) -> Vec<wire::QuerySeries> {
+    let line = |series: QuerySeries| wire::QuerySeries {
+        name: series.name,
+        values: series.values,
+    };
+    series.into_iter().map(line).collect()
 }
 
 /// One finished request.

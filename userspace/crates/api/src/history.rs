@@ -79,19 +79,48 @@ pub async fn query(
     let now = now_ms();
     // A range that moves with the time is never over.
     let is_closed = parameters.has_range();
+    let more = parameters.further()?;
     let query = parameters.parse(now)?;
-    let asked = query.clone();
-    let result = ask(&sources, move |history| history.query(&asked)).await?;
-    let result = convert::query_result(&query, result);
+    let (asked, figures) = (query.clone(), more.clone());
+    let read = move |history: &Reader| history.figures(&asked, &figures);
+    let mut results = ask(&sources, read).await?.into_iter();
+    let first = results.next().expect("the question itself is answered");
+    let mut result = convert::query_result(&query, first);
+    let further = more.into_iter().zip(results);
+    result.more = further
+        .map(|(figure, answer)| convert::query_figure(figure, answer))
+        .collect();
+    let has_more = !result.more.is_empty();
     let mut response = match format {
         Format::Json => json(&result),
-        Format::Ndjson => ndjson(values(&result).map(|(at, series, value)| {
-            serde_json::json!({ "at_unix_ms": at, "series": series, "value": value })
+        Format::Ndjson => ndjson(values(&result).map(|row| {
+            let mut told = serde_json::json!({
+                "at_unix_ms": row.at, "series": row.series, "value": row.value
+            });
+            if has_more {
+                told["metric"] = row.metric.into();
+                told["stat"] = row.stat.into();
+            }
+            told
         }))?,
+        Format::Csv if has_more => {
+            let mut table = Csv::new(["at", "series", "value", "metric", "stat"]);
+            for row in values(&result) {
+                let (metric, stat) = (row.metric.into(), row.stat.into());
+                table.row([
+                    instant(row.at),
+                    row.series.into(),
+                    row.value.into(),
+                    metric,
+                    stat,
+                ]);
+            }
+            table.into_response("query.csv")
+        }
         Format::Csv => {
             let mut table = Csv::new(["at", "series", "value"]);
-            for (at, series, value) in values(&result) {
-                table.row([instant(at), series.into(), value.into()]);
+            for row in values(&result) {
+                table.row([instant(row.at), row.series.into(), row.value.into()]);
             }
             table.into_response("query.csv")
         }
@@ -102,13 +131,38 @@ pub async fn query(
     Ok(response)
 }
 
-/// Instant, series and value of each value there is.
-fn values(result: &wire::QueryResult) -> impl Iterator<Item = (u64, &str, f64)> {
+/// A value of a time series.
+struct Told<'a> {
+    at: u64,
+    series: &'a str,
+    value: f64,
+    metric: &'a str,
+    stat: &'a str,
+}
+
+/// Each value there is.
+fn values(result: &wire::QueryResult) -> impl Iterator<Item = Told<'_>> {
     let step = u64::from(result.step_seconds) * 1_000;
-    result.series.iter().flat_map(move |series| {
+    let first = (&*result.metric, &*result.stat, &result.series);
+    let more = result.more.iter();
+    let more = more.map(|figure| (&*figure.metric, &*figure.stat, &figure.series));
+    let lines = std::iter::once(first).chain(more);
+    let lines = lines.flat_map(|(metric, stat, series)| {
+        let of_figure = move |series| (metric, stat, series);
+        series.iter().map(of_figure)
+    });
+    lines.flat_map(move |(metric, stat, line): (_, _, &wire::QuerySeries)| {
         let steps = (result.from_unix_ms..).step_by(usize::try_from(step.max(1)).unwrap_or(1));
-        let steps = steps.zip(&series.values);
-        steps.filter_map(|(at, value)| Some((at, series.name.as_str(), (*value)?)))
+        let steps = steps.zip(&line.values);
+        steps.filter_map(move |(at, value)| {
+            Some(Told {
+                at,
+                series: &line.name,
+                value: (*value)?,
+                metric,
+                stat,
+            })
+        })
     })
 }
 

@@ -10,7 +10,7 @@ use modeltap_core::measure::Measure;
 use modeltap_core::record::{Method, Outcome};
 use modeltap_core::time::UnixNs;
 use modeltap_metrics::FinishedRequest;
-use modeltap_store::{GroupBy, MAX_STEPS, Metric, Query, ResourceMetric, Stat};
+use modeltap_store::{GroupBy, MAX_FIGURES, MAX_STEPS, Metric, Query, ResourceMetric, Stat};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -269,6 +269,14 @@ pub(crate) struct QueryParameters {
     /// One series for each value of this.
     #[param(example = "route")]
     pub by: Option<String>,
+    /// Further figures of the same requests, each a metric and a stat of it:
+    /// they are read together and told in `more`. At most 19; resources stand
+    /// alone.
+    #[param(
+        pattern = "^[a-z_]+\\.[a-z0-9]+(,[a-z_]+\\.[a-z0-9]+){0,18}$",
+        example = "duration.p50,duration.p99"
+    )]
+    pub more: Option<String>,
     /// The answer's form; comes before the header `Accept`.
     #[param(default = "json", example = "json")]
     pub format: Option<String>,
@@ -280,65 +288,18 @@ impl QueryParameters {
         self.from.is_some() && self.to.is_some()
     }
 
+    /// The figures asked for beside the first.
+    pub fn further(&self) -> Result<Vec<(Metric, Stat)>, ApiError> {
+        let Some(text) = self.more.as_deref() else {
+            return Ok(Vec::new());
+        };
+        more(metric(self.metric.as_deref().unwrap_or("requests"))?, text)
+    }
+
     /// Reads the parameters; `now_ms` is the end of the range if none is given.
     pub fn parse(self, now_ms: u64) -> Result<Query, ApiError> {
-        let metric = match self.metric.as_deref() {
-            None | Some("requests") => Metric::Requests,
-            Some("errors") => Metric::Errors,
-            Some("duration") => Metric::Duration,
-            Some("ttfb") => Metric::TimeToFirstByte,
-            Some("chunks") => Metric::Chunks,
-            Some("stalls") => Metric::Stalls,
-            Some("input_tokens") => Metric::InputTokens,
-            Some("output_tokens") => Metric::OutputTokens,
-            Some(other) => match (Measure::parse(other), ResourceMetric::parse(other)) {
-                (Some(measure), _) => Metric::Measure(measure),
-                (None, Some(metric)) => Metric::Resource(metric),
-                (None, None) => return Err(unknown_metric(other)),
-            },
-        };
-        let is_count = metric.is_count();
-        let stat = match self.stat.as_deref() {
-            None => metric.default_stat(),
-            Some("rate") => Stat::Rate,
-            Some("count") => Stat::Count,
-            Some("p50") => Stat::Quantile(0.5),
-            Some("p90") => Stat::Quantile(0.9),
-            Some("p95") => Stat::Quantile(0.95),
-            Some("p99") => Stat::Quantile(0.99),
-            Some("p999") => Stat::Quantile(0.999),
-            Some("max") => Stat::Max,
-            Some("avg") => Stat::Avg,
-            Some(other) => {
-                return Err(bad(
-                    "stat",
-                    other,
-                    "rate, count, p50, p90, p95, p99, p999, max or avg",
-                ));
-            }
-        };
-        if let Metric::Resource(metric) = metric
-            && !metric.has(stat)
-        {
-            let given = self.stat.unwrap_or_default();
-            return Err(bad("stat", &given, metric.stats()));
-        }
-        if is_count && !matches!(stat, Stat::Rate | Stat::Count) {
-            let given = self.stat.unwrap_or_default();
-            return Err(bad(
-                "stat",
-                &given,
-                "rate or count, which what is counted has",
-            ));
-        }
-        if metric.is_time() && matches!(stat, Stat::Rate | Stat::Count) {
-            let given = self.stat.unwrap_or_default();
-            return Err(bad(
-                "stat",
-                &given,
-                "p50 to p999, max or avg, which times have",
-            ));
-        }
+        let metric = metric(self.metric.as_deref().unwrap_or("requests"))?;
+        let stat = stat(metric, self.stat.as_deref())?;
         let to = self
             .to
             .as_deref()
@@ -377,6 +338,79 @@ impl QueryParameters {
             by: self.by.as_deref().map(by).transpose()?,
         })
     }
+}
+
+fn metric(text: &str) -> Result<Metric, ApiError> {
+    Ok(match text {
+        "requests" => Metric::Requests,
+        "errors" => Metric::Errors,
+        "duration" => Metric::Duration,
+        "ttfb" => Metric::TimeToFirstByte,
+        "chunks" => Metric::Chunks,
+        "stalls" => Metric::Stalls,
+        "input_tokens" => Metric::InputTokens,
+        "output_tokens" => Metric::OutputTokens,
+        other => match (Measure::parse(other), ResourceMetric::parse(other)) {
+            (Some(measure), _) => Metric::Measure(measure),
+            (None, Some(metric)) => Metric::Resource(metric),
+            (None, None) => return Err(unknown_metric(other)),
+        },
+    })
+}
+
+/// What is said of `metric`; what is meant where nothing is named.
+fn stat(metric: Metric, text: Option<&str>) -> Result<Stat, ApiError> {
+    let given = text.unwrap_or_default();
+    let stat = match text {
+        None => metric.default_stat(),
+        Some("rate") => Stat::Rate,
+        Some("count") => Stat::Count,
+        Some("p50") => Stat::Quantile(0.5),
+        Some("p90") => Stat::Quantile(0.9),
+        Some("p95") => Stat::Quantile(0.95),
+        Some("p99") => Stat::Quantile(0.99),
+        Some("p999") => Stat::Quantile(0.999),
+        Some("max") => Stat::Max,
+        Some("avg") => Stat::Avg,
+        Some(other) => {
+            let right = "rate, count, p50, p90, p95, p99, p999, max or avg";
+            return Err(bad("stat", other, right));
+        }
+    };
+    let is_count = matches!(stat, Stat::Rate | Stat::Count);
+    match metric {
+        Metric::Resource(resource) if !resource.has(stat) => {
+            Err(bad("stat", given, resource.stats()))
+        }
+        metric if metric.is_count() && !is_count => {
+            let right = "rate or count, which what is counted has";
+            Err(bad("stat", given, right))
+        }
+        metric if metric.is_time() && is_count => {
+            let right = "p50 to p999, max or avg, which times have";
+            Err(bad("stat", given, right))
+        }
+        _ => Ok(stat),
+    }
+}
+
+/// Further figures of the same requests: `duration.p50,felt.p95`.
+fn more(first: Metric, text: &str) -> Result<Vec<(Metric, Stat)>, ApiError> {
+    let right = "up to 19 figures of requests as duration.p50,felt.p95, beside one of requests";
+    let mut figures = Vec::new();
+    for figure in text.split(',') {
+        let (name, of) = figure
+            .split_once('.')
+            .ok_or_else(|| bad("more", text, right))?;
+        let metric = metric(name)?;
+        figures.push((metric, stat(metric, Some(of))?));
+    }
+    let is_resource = |metric: Metric| matches!(metric, Metric::Resource(_));
+    let has_resource = is_resource(first) || figures.iter().any(|(of, _)| is_resource(*of));
+    if has_resource || figures.len() >= MAX_FIGURES {
+        return Err(bad("more", text, right));
+    }
+    Ok(figures)
 }
 
 fn unknown_metric(given: &str) -> ApiError {

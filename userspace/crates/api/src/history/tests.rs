@@ -166,6 +166,42 @@ async fn series_and_heatmaps_come_in_three_forms() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn further_figures_come_with_the_first_and_are_what_they_are_alone() {
+    let past = past();
+    let query = format!("query?metric=requests&stat=count&step=60s&{RANGE}");
+    let more = "more=duration.p50,duration.p99,errors.rate,ttfb.avg";
+    let json = past.get(&format!("{query}&{more}")).await.json();
+    assert_eq!(json["series"][0]["values"], serde_json::json!([3.0]));
+    let figures = json["more"].as_array().unwrap();
+    assert_eq!(figures.len(), 4);
+    for figure in figures {
+        let (metric, stat) = (&figure["metric"], &figure["stat"]);
+        let (metric, stat) = (metric.as_str().unwrap(), stat.as_str().unwrap());
+        let alone = format!("query?metric={metric}&stat={stat}&step=60s&{RANGE}");
+        let alone = past.get(&alone).await.json();
+        for part in ["metric", "stat", "unit", "series"] {
+            assert_eq!(figure[part], alone[part], "{metric} {stat}");
+        }
+        assert_eq!(alone["more"], serde_json::json!([]));
+    }
+    let lines = past.get(&format!("{query}&{more}&format=ndjson")).await;
+    let stats: Vec<String> = lines
+        .text()
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["stat"].to_string())
+        .collect();
+    assert_eq!(stats[..3], ["\"count\"", "\"p50\"", "\"p99\""]);
+    let table = past.get(&format!("{query}&{more}&format=csv")).await;
+    assert!(
+        table.text().starts_with(
+            "at,series,value,metric,stat\r\n2023-11-14T22:13:00Z,,3,requests,count\r\n"
+        ),
+        "{}",
+        table.text()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn exemplars_and_events_come_in_three_forms() {
     let past = past();
     let json = past
@@ -270,6 +306,12 @@ async fn questions_that_make_no_sense_are_refused_with_what_would() {
         ("query?metric=cpu_cores&stat=p95", "avg or max"),
         ("query?metric=oom_kills&stat=avg", "rate or count"),
         ("query?metric=memory_bytes&route=/a", "container"),
+        ("query?more=duration", "duration.p50"),
+        ("query?more=duration.p50,", "duration.p50"),
+        ("query?more=duration.rate", "p50 to p999"),
+        ("query?more=latency.p50", "cpu_cores"),
+        ("query?more=memory_bytes.max", "of requests"),
+        ("query?metric=memory_bytes&more=duration.p50", "of requests"),
         ("query?format=xml", "csv"),
         ("heatmap?metric=requests", "duration"),
         ("heatmap?stat=p95", "status_class"),
