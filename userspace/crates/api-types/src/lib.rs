@@ -12,6 +12,7 @@ mod history;
 mod query;
 mod request;
 mod resource;
+mod why;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,7 @@ pub use history::{
 pub use query::{QueryFigure, QueryResult, QuerySeries};
 pub use request::{IntervalFigures, Request, Requests};
 pub use resource::{Lifecycle, Resources};
+pub use why::{Why, WhyBeside, WhyCarrier, WhyFinding, WhyPhase};
 
 /// `GET /api/v1/status`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 pub(crate) mod alert;
 pub mod history;
 mod resource;
+pub mod why;
 
 use std::time::Duration;
 

@@ -32,6 +32,7 @@ mod server;
 pub mod state;
 mod traffic;
 mod ui;
+mod why;
 mod ws;
 
 pub use alerts::history::figures as alert_figures;

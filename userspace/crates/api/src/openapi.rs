@@ -17,7 +17,7 @@ use utoipa_swagger_ui::Config;
 
 use crate::error::ApiError;
 use crate::query::values_of;
-use crate::{alerts, export, history, requests, rest, ws};
+use crate::{alerts, export, history, requests, rest, why, ws};
 
 /// Where the description is.
 const PATH: &str = "/api/v1/openapi.json";
@@ -42,6 +42,7 @@ offer it as the protocol `modeltap.token.` followed by the token in base64url, b
         rest::services,
         rest::service,
         rest::routes,
+        why::why,
         history::query,
         history::heatmap,
         history::exemplars,

@@ -18,7 +18,7 @@ use crate::feed::{Feed, Pace};
 use crate::guard::{self, Access};
 use crate::state::Sources;
 use crate::traffic::Traffic;
-use crate::{alerts, cache, export, history, limits, openapi, requests, rest, ui, ws};
+use crate::{alerts, cache, export, history, limits, openapi, requests, rest, ui, why, ws};
 
 /// Why the API cannot be served.
 #[derive(Debug, Error)]
@@ -96,6 +96,7 @@ impl Server {
 pub struct Shared {
     sources: Sources,
     traffic: Arc<Traffic>,
+    why: Arc<why::Kept>,
     /// What live clients are told, made once for all of them.
     pub feed: Arc<Feed>,
 }
@@ -107,6 +108,7 @@ impl Shared {
         Self {
             sources,
             traffic,
+            why: Arc::default(),
             feed: Arc::new(feed),
         }
     }
@@ -124,6 +126,12 @@ impl FromRef<Shared> for Arc<Traffic> {
     }
 }
 
+impl FromRef<Shared> for Arc<why::Kept> {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.why.clone()
+    }
+}
+
 impl FromRef<Shared> for Arc<Feed> {
     fn from_ref(shared: &Shared) -> Self {
         shared.feed.clone()
@@ -137,6 +145,7 @@ pub fn router(shared: Shared, access: Access) -> Router {
         .route("/services", get(rest::services))
         .route("/services/{service}", get(rest::service))
         .route("/services/{service}/routes", get(rest::routes))
+        .route("/services/{service}/why", get(why::why))
         .route("/query", get(history::query))
         .route("/heatmap", get(history::heatmap))
         .route("/exemplars", get(history::exemplars))

@@ -34,6 +34,7 @@ mod service;
 mod slice;
 mod sliding;
 mod template;
+pub mod why;
 mod window;
 
 pub use accounts::{CgroupReport, reports};
