@@ -7,6 +7,8 @@
 mod alerts;
 #[path = "browser/session.rs"]
 mod session;
+#[path = "browser/why.rs"]
+mod why;
 
 use std::time::Duration;
 

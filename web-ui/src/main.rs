@@ -23,6 +23,7 @@ mod state;
 mod time_parts;
 mod timeline;
 mod usage;
+mod why;
 
 use leptos::mount::mount_to_body;
 use leptos::prelude::*;

@@ -11,6 +11,7 @@ use crate::browser;
 use crate::components::figures::{HealthMark, Kpi, health_class, quantity};
 use crate::components::sparkline::Sparkline;
 use crate::format::{self, Quantity};
+use crate::pages::overview_why::TroubleLines;
 use crate::pages::service_containers::use_cell;
 use crate::state::{CaptureSummary, Sort, SortBy, Store, Totals, matches};
 use crate::usage::{cpu, memory};
@@ -24,6 +25,7 @@ pub fn OverviewPage() -> impl IntoView {
         <Kpis/>
         <Show when=move || store.is_loaded() fallback=Skeleton>
             <EmptyState/>
+            <TroubleLines/>
             <ServiceTable/>
         </Show>
     }

@@ -25,6 +25,7 @@ use crate::pages::service_tables::{
     PERIOD, RequestsPanel, RoutesPanel, TotalsPanel, requests_path,
 };
 use crate::pages::service_time::TimePanels;
+use crate::pages::service_why::WhyLines;
 use crate::series::{Frame, Measure};
 use crate::state::Store;
 use crate::timeline::marks;
@@ -102,6 +103,7 @@ fn ServiceView(name: String) -> impl IntoView {
             view! { <Title name=name.clone() service control/> }.into_any(),
             view! { <HistoryError error=history.error/> }.into_any(),
             view! { <UnseenBanner service/> }.into_any(),
+            view! { <WhyLines service=name.clone() control/> }.into_any(),
             view! { <Figures service/> }.into_any(),
             view! { <TimePanels service/> }.into_any(),
             view! { <Charts frame history control has_streams is_unseen=unseen/> }.into_any(),

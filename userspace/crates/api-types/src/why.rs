@@ -61,7 +61,7 @@ pub struct WhyFinding {
 pub struct WhyPhase {
     /// `queue`, `read`, `app`, `stream` or `drain`.
     pub name: String,
-    /// Its share of the growth, 0 to 1.
+    /// Its share of the growth (of the route's, where there is one), 0 to 1.
     pub share: f64,
     /// Its mean before, in seconds.
     pub before: Option<f64>,

@@ -35,8 +35,9 @@ const HOUR: u64 = 3_600;
 /// Shortest and longest range.
 const SHORTEST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(31 * 86_400);
-/// How long an answer is kept: of a range that moves, and of one that is over.
-const KEPT_MOVING: Duration = Duration::from_secs(5);
+/// How long an answer is kept: of a range that moves a quarter of a step, from
+/// and to so many seconds; and of one that is over.
+const KEPT_MOVING: (u64, u64) = (3, 30);
 const KEPT_OVER: Duration = Duration::from_secs(60);
 
 /// Parameters of `/why`, as they came.
@@ -90,7 +91,12 @@ pub async fn why(
     }
     let range = Range::of(from, to);
     let is_over = range.to + 2 * MINUTE <= now;
-    let lasts = if is_over { KEPT_OVER } else { KEPT_MOVING };
+    let moving = (range.step / 4).clamp(KEPT_MOVING.0, KEPT_MOVING.1);
+    let lasts = if is_over {
+        KEPT_OVER
+    } else {
+        Duration::from_secs(moving)
+    };
     let key = Key {
         service: service.clone(),
         range,

@@ -231,6 +231,20 @@ fn what_happened_then_is_told_with_its_distance() {
 }
 
 #[test]
+fn service_that_began_a_while_before_has_no_more_traffic() {
+    let start = FIRST + 30;
+    let mut made = Made::new(Kind::Steady, 4);
+    made.slow_down(start, N_STEPS, "/a", "api-1", Phase::App, 6.0);
+    for step in 0..start - 14 {
+        made.series.requests[step] = 0.0;
+        made.series.errors[step] = 0.0;
+        let times = made.series.times.iter_mut();
+        times.for_each(|time| time.values[step] = None);
+    }
+    assert_eq!(one(explain(&made)).beside, []);
+}
+
+#[test]
 fn shortage_without_slowness_is_told_by_itself() {
     let start = FIRST + 30;
     let quiet = || Made::new(Kind::Steady, 5);

@@ -26,7 +26,7 @@ const RESOURCE_STEPS: u64 = 120;
 /// seconds that they may take: they are read by route, which takes longest.
 const PART_STEPS: u64 = 15;
 const MIN_PART_STEPS: u64 = 5;
-const PART_SECONDS: u64 = 1_800;
+const PART_SECONDS: u64 = 300;
 /// Events that are looked at.
 const MAX_EVENTS: usize = 500;
 

@@ -76,8 +76,12 @@ pub(crate) fn beside(series: &ServiceSeries, change: &Change) -> Vec<Beside> {
     let is_idle = |before: f64, after: f64| after <= GPU_IDLE && before >= GPU_USED;
     found.extend(around.level(series, BesideKind::GpuIdle, None, &gpu, is_idle));
     let step = series.step.max(1) as f64;
-    let rate = |requests: &f64| Some(requests / step);
-    let rates: Vec<Option<f64>> = series.requests.iter().map(rate).collect();
+    // Before the first request there was no service, or nobody looked.
+    let first = series.requests.iter().position(|requests| *requests > 0.0);
+    let first = first.unwrap_or(series.n_steps());
+    let rate = |(at, requests): (usize, &f64)| (at >= first).then_some(requests / step);
+    let rates = series.requests.iter().enumerate().map(rate);
+    let rates: Vec<Option<f64>> = rates.collect();
     let is_more = |before: f64, after: f64| {
         let chance = (before * step).max(1.0).sqrt();
         after >= MORE_TRAFFIC * before && (after - before) * step >= MIN_MORE * chance

@@ -105,7 +105,7 @@ impl Phase {
 pub struct PhaseGrowth {
     /// Which.
     pub phase: Phase,
-    /// Its share of the growth, 0 to 1.
+    /// Its share of the growth (of the route's, where there is one), 0 to 1.
     pub share: f64,
     /// Its mean before, in seconds; `None` where it was not measured.
     pub before: Option<f64>,

@@ -18,6 +18,8 @@ pub fn summary(finding: &Finding, now: u64) -> String {
     let lasted = span(end - change.since);
     let verb = match change.until {
         None => format!("for {lasted}"),
+        // A single kill is an instant.
+        Some(over) if over == change.since => format!("{} ago", span(now.max(over) - over)),
         Some(over) => format!("for {lasted}, until {} ago", span(now.max(over) - over)),
     };
     let mut text = match change.figure {
@@ -55,15 +57,25 @@ pub fn summary(finding: &Finding, now: u64) -> String {
             share(before)
         ),
     };
+    // How much of the growth is said once.
+    let route = finding.route.as_ref().map(|route| (route, "route"));
+    let container = finding.container.as_ref().map(|of| (of, "container"));
+    let mut is_first = true;
     if let Some(grown) = &finding.phase {
-        text.push_str(&format!("; {} {}", part(grown.share), phase(grown.phase)));
+        // The phase's share is of the route's growth, where one carries it.
+        let of_all = grown.share * route.map_or(1.0, |(route, _)| route.share);
+        text.push_str(&format!("; {} {}", part(of_all), phase(grown.phase)));
+        is_first = false;
     }
-    if let Some(route) = &finding.route {
-        text.push_str(&format!("; {}", carried(route, "route", change.figure)));
-    }
-    if let Some(container) = &finding.container {
-        let of = carried(container, "container", change.figure);
-        text.push_str(&format!("; {of}"));
+    for (carrier, what) in [route, container].into_iter().flatten() {
+        let of_all = if is_first && !matches!(change.figure, Figure::Starved(_)) {
+            format!("; {} ", part(carrier.share))
+        } else {
+            ", ".to_owned()
+        };
+        text.push_str(&of_all);
+        text.push_str(&carried(carrier, what, change.figure));
+        is_first = false;
     }
     text.push('.');
     let said: Vec<String> = finding.beside.iter().map(happened).collect();
@@ -108,14 +120,10 @@ fn carried(carrier: &Carrier, what: &str, figure: Figure) -> String {
         (Figure::Slow(..), Some(before)) => {
             format!(" (mean {} to {})", seconds(before), seconds(carrier.after))
         }
-        (Figure::Starved(_), _) => return format!("{what} {}", carrier.name),
+        (Figure::Starved(_), _) => String::new(),
         (_, None) => " (new)".to_owned(),
     };
-    format!(
-        "{} on {what} {}{figures}",
-        part(carrier.share),
-        carrier.name
-    )
+    format!("on {what} {}{figures}", carrier.name)
 }
 
 fn happened(beside: &Beside) -> String {
