@@ -68,11 +68,11 @@ pub(super) fn findings(
 /// The service's figures; `None` where history has nothing of it.
 fn series(reader: &Reader, service: &str, look: Look) -> Result<Option<ServiceSeries>, QueryError> {
     let mut look = look;
-    let mut told = figures(reader, &about(service, look), &FIGURES)?;
+    let mut told = reader.figures(&about(service, look), &FIGURES)?;
     if let Some(longer) = longer(&told[0]) {
         look.step *= longer;
         look.from -= look.from % look.step;
-        told = figures(reader, &about(service, look), &FIGURES)?;
+        told = reader.figures(&about(service, look), &FIGURES)?;
     }
     let axis = Axis::of(&told[0]);
     let first = axis.place(look.from).min(axis.n_steps);
@@ -244,7 +244,7 @@ fn by(
         by: Some(by),
         ..about(service, look)
     };
-    let told = figures(reader, &query, asked)?;
+    let told = reader.figures(&query, asked)?;
     let axis = Axis::of(&told[0]);
     let values = |figure: usize, name: &str| {
         let of_figure = told.get(figure);
@@ -268,23 +268,6 @@ fn by(
     };
     let parts = told[0].series.iter().map(|series| part(&series.name));
     Ok((axis.from, axis.step, parts.collect()))
-}
-
-/// The answers to `query` and to the same question about `more`.
-fn figures(
-    reader: &Reader,
-    query: &Query,
-    more: &[(Metric, Stat)],
-) -> Result<Vec<QueryResult>, QueryError> {
-    let mut told = vec![reader.query(query)?];
-    for (metric, stat) in more {
-        told.push(reader.query(&Query {
-            metric: *metric,
-            stat: *stat,
-            ..query.clone()
-        })?);
-    }
-    Ok(told)
 }
 
 /// The service's requests in the steps of a look.
