@@ -118,6 +118,8 @@ impl App {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
         self.probes.forward_logs();
+        let kept = self.confinement.kept.join(" ");
+        tracing::info!(kept, "privileges are given up");
         let control = Arc::new(Mutex::new(self.probes.take_control()?));
         let drain_counts = Arc::new(DrainCounts::default());
         let (batch_sender, batches) = mpsc::channel(EVENT_BATCHES);

@@ -105,8 +105,6 @@ pub fn confine(needs: &Needs) -> Confinement {
     if let Err(error) = calls::confine(Calls::Daemon) {
         lacks(&mut told, "seccomp", error);
     }
-    let kept = told.kept.join(" ");
-    tracing::info!(kept, "privileges are given up");
     told
 }
 
