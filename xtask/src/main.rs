@@ -26,6 +26,7 @@ mod test;
 mod tidy;
 mod toolchain;
 mod ui;
+mod vm;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -73,6 +74,8 @@ enum Command {
     Tidy,
     /// Pack the daemon for another machine
     Dist,
+    /// Boot other kernels in emulation and run `modeltap verify` there
+    Vm(vm::Options),
 }
 
 fn main() -> ExitCode {
@@ -120,6 +123,7 @@ fn execute(command: Command) -> Result<ExitCode> {
             let daemon = build::everything(&paths, &tools, Profile::Release)?;
             dist::pack(&paths, &daemon)?;
         }
+        Command::Vm(options) => return vm::run(&paths, &options),
     }
     Ok(ExitCode::SUCCESS)
 }
