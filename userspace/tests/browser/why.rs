@@ -124,7 +124,7 @@ fn slow_route_is_laid_to_its_route_and_phase_by_the_api_and_on_the_page() {
     assert_eq!(named, (Some("/slow"), Some("app"), None), "{found:#?}");
     assert!(found.after > 0.5, "{found:#?}");
     for path in &found.evidence {
-        daemon.get(path);
+        assert!(!daemon.get(path).is_empty(), "{path}");
     }
 
     let line = "[data-testid='why'][data-kind='slow']";
