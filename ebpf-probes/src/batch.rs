@@ -4,33 +4,24 @@
 //! A connection older than the probes is not recognised by these calls, but by
 //! the first other one.
 
-use aya_ebpf::macros::tracepoint;
-use aya_ebpf::programs::TracePointContext;
 use modeltap_abi::event::{DIRECTION_READ, DIRECTION_WRITE};
 
-use crate::filter::watched_cgroup;
+use crate::call::{Call, programs};
 use crate::kernel::Task;
 use crate::segments::length_of_messages;
-use crate::socket::{Memory, known, received, report, return_value};
+use crate::socket::{Memory, known, received, report};
 
-/// `recvmmsg(fd, messages, n, flags, timeout)` returned how many it filled.
-#[tracepoint]
-pub fn sys_exit_recvmmsg(ctx: TracePointContext) -> u32 {
-    moved(&ctx, DIRECTION_READ);
-    0
-}
-
-/// `sendmmsg(fd, messages, n, flags)` returned how many it sent.
-#[tracepoint]
-pub fn sys_exit_sendmmsg(ctx: TracePointContext) -> u32 {
-    moved(&ctx, DIRECTION_WRITE);
-    0
+programs! {
+    /// `recvmmsg(fd, messages, n, flags, timeout)` returned how many it filled.
+    sys_exit_recvmmsg, sys_exit_recvmmsg_second: moved(DIRECTION_READ);
+    /// `sendmmsg(fd, messages, n, flags)` returned how many it sent.
+    sys_exit_sendmmsg, sys_exit_sendmmsg_second: moved(DIRECTION_WRITE);
 }
 
 #[inline(always)]
-fn moved(ctx: &TracePointContext, direction: u16) {
-    let n_messages = return_value(ctx);
-    if n_messages <= 0 || watched_cgroup().is_none() {
+fn moved(call: &Call<'_>, direction: u16) {
+    let n_messages = call.value();
+    if n_messages <= 0 || call.watched().is_none() {
         return;
     }
     let task = Task::current();

@@ -23,8 +23,8 @@
 //! UNIX sockets have no such states: `unix` tells their ends. What either
 //! misses, the daemon has `sweep` find.
 
-use aya_ebpf::macros::{raw_tracepoint, tracepoint};
-use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
 use aya_log_ebpf::warn;
 use modeltap_abi::config::{
     CONNECTION_INHERITED, CONNECTION_UNANNOUNCED, CONNECTION_UNIX, Counter, ListenerKey,
@@ -34,24 +34,16 @@ use modeltap_abi::event::{
     CAUSE_LOCAL_FINISHED, CAUSE_PEER_FINISHED, CAUSE_RESET, ORIGIN_ACCEPTED, ORIGIN_INHERITED,
 };
 
-use crate::filter::watched_cgroup;
+use crate::call::{Call, is_due, programs};
 use crate::kernel::{Socket, Task, inode_number, is_socket, tcp_state};
 use crate::maps::{CONNECTIONS, LISTENERS};
-use crate::socket::return_value;
 use crate::{arrival, drain, emit};
 
-/// `accept` returned.
-#[tracepoint]
-pub fn sys_exit_accept(ctx: TracePointContext) -> u32 {
-    accepted(&ctx);
-    0
-}
-
-/// `accept4` returned.
-#[tracepoint]
-pub fn sys_exit_accept4(ctx: TracePointContext) -> u32 {
-    accepted(&ctx);
-    0
+programs! {
+    /// `accept` returned.
+    sys_exit_accept, sys_exit_accept_second: accepted();
+    /// `accept4` returned.
+    sys_exit_accept4, sys_exit_accept4_second: accepted();
 }
 
 /// A socket's TCP state changes. A raw tracepoint, because a software
@@ -59,21 +51,37 @@ pub fn sys_exit_accept4(ctx: TracePointContext) -> u32 {
 /// and the kernel would skip a second program of the ordinary kind.
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub fn inet_sock_set_state(ctx: RawTracePointContext) -> i32 {
-    let socket = Socket(ctx.arg::<u64>(0));
-    let (old, new) = (ctx.arg::<i32>(1) as u8, ctx.arg::<i32>(2) as u8);
-    state_changed(socket, new);
-    drain::state_changed(socket, old, new);
-    arrival::state_changed(socket, old, new);
+    changes_state(&ctx, false);
+    0
+}
+
+/// Runs after the first, for what that was not run for.
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub fn inet_sock_set_state_second(ctx: RawTracePointContext) -> i32 {
+    changes_state(&ctx, true);
     0
 }
 
 #[inline(always)]
-fn accepted(ctx: &TracePointContext) {
-    let fd = return_value(ctx);
+fn changes_state(ctx: &RawTracePointContext, is_second: bool) {
+    let socket = Socket(ctx.arg::<u64>(0));
+    let (old, new) = (ctx.arg::<i32>(1) as u8, ctx.arg::<i32>(2) as u8);
+    // A socket changes its state under its lock.
+    if !is_due(socket.0, is_second) {
+        return;
+    }
+    state_changed(socket, new);
+    drain::state_changed(socket, old, new);
+    arrival::state_changed(socket, old, new);
+}
+
+#[inline(always)]
+fn accepted(call: &Call<'_>) {
+    let fd = call.value();
     if fd < 0 {
         return;
     }
-    let Some(cgroup_id) = watched_cgroup() else {
+    let Some(cgroup_id) = call.watched() else {
         return;
     };
     let Some(file) = Task::current().file(fd as u32) else {
@@ -96,7 +104,7 @@ fn accepted(ctx: &TracePointContext) {
     if !track(socket, &mut connection) {
         emit::count(Counter::ConnectionsUntracked, 1);
         emit::untracked(cgroup_id, 0);
-        warn!(ctx, "no room to track a connection");
+        warn!(call.ctx, "no room to track a connection");
         if !is_unix {
             // What it moves is then counted as lost, and it is picked up where
             // it is when there is room.

@@ -20,6 +20,7 @@
 mod arrival;
 mod batch;
 mod beginnings;
+mod call;
 mod connection;
 mod drain;
 mod emit;

@@ -43,9 +43,9 @@ pub static LISTENERS: HashMap<ListenerKey, u32> = HashMap::with_max_entries(16_3
 pub static CONFIG: Array<CaptureConfig> = Array::with_max_entries(1, 0);
 
 /// Room for one data event: BPF's stack holds 512 bytes. For tracepoints of
-/// system calls alone: they run in the calling task with preemption off, so on
-/// one processor one follows the other, while a program that runs in a software
-/// interrupt may come in the middle of one.
+/// system calls alone: they run in the calling task, undisturbed (`call`),
+/// so on one processor one follows the other, while a program that runs in a
+/// software interrupt may come in the middle of one.
 #[map]
 pub static SCRATCH: PerCpuArray<DataEvent> = PerCpuArray::with_max_entries(1, 0);
 

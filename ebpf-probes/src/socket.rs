@@ -1,18 +1,16 @@
 //! Bytes that system calls moved: where they lie in user memory and how many
 //! of them are captured.
 
-use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::helpers::generated::bpf_probe_read_user as probe_read_user;
-use aya_ebpf::macros::tracepoint;
-use aya_ebpf::programs::TracePointContext;
 use modeltap_abi::config::{
     CONNECTION_UNANNOUNCED, CONNECTION_UNIX, CaptureConfig, TrackedConnection,
 };
 use modeltap_abi::event::{DIRECTION_READ, DIRECTION_WRITE, Data, KIND_DATA, MAX_CAPTURE_BYTES};
 
+use crate::call::{Call, programs};
 use crate::connection::{announce_late, inherit};
-use crate::filter::{tgid, watched_cgroup};
+use crate::filter::tgid;
 use crate::kernel::{Arguments, Socket, Task};
 use crate::maps::{CONFIG, DataEvent, SCRATCH};
 use crate::{arrival, beginnings, drain, emit, segments, unix};
@@ -40,56 +38,63 @@ impl Memory {
     pub(crate) const ELSEWHERE: Self = Self::Segments(0, 0);
 }
 
-macro_rules! probes {
-    ($($(#[$doc:meta])* $name:ident: $direction:expr, $descriptor:ident, |$arguments:ident| $memory:expr;)*) => {$(
-        $(#[$doc])*
-        #[tracepoint]
-        pub fn $name(ctx: TracePointContext) -> u32 {
-            moved(&ctx, $direction, |$arguments| ($arguments.$descriptor(), $memory));
-            0
-        }
-    )*};
-}
-
-probes! {
+programs! {
     /// `read(fd, buf, count)` returned.
-    sys_exit_read: DIRECTION_READ, first, |arguments| Some(Memory::Buffer(arguments.second()));
+    sys_exit_read, sys_exit_read_second: read(buffer);
     /// `readv(fd, iov, iovcnt)` returned.
-    sys_exit_readv: DIRECTION_READ, first,
-        |arguments| Some(Memory::Segments(arguments.second(), arguments.third()));
+    sys_exit_readv, sys_exit_readv_second: read(vector);
     /// `preadv2(fd, iov, iovcnt, pos_l, pos_h, flags)` returned: on a socket
     /// with the offset -1, which makes it a `readv` with flags.
-    sys_exit_preadv2: DIRECTION_READ, first,
-        |arguments| Some(Memory::Segments(arguments.second(), arguments.third()));
+    sys_exit_preadv2, sys_exit_preadv2_second: read(vector);
     /// `recvfrom(fd, buf, len, flags, ..)` returned.
-    sys_exit_recvfrom: DIRECTION_READ, first,
-        |arguments| received(arguments.fourth(), || Memory::Buffer(arguments.second()));
+    sys_exit_recvfrom, sys_exit_recvfrom_second: read(received_buffer);
     /// `recvmsg(fd, msg, flags)` returned.
-    sys_exit_recvmsg: DIRECTION_READ, first,
-        |arguments| received(arguments.third(), || message_segments(arguments.second()));
+    sys_exit_recvmsg, sys_exit_recvmsg_second: read(received_message);
     /// `write(fd, buf, count)` returned.
-    sys_exit_write: DIRECTION_WRITE, first, |arguments| Some(Memory::Buffer(arguments.second()));
+    sys_exit_write, sys_exit_write_second: written(buffer);
     /// `writev(fd, iov, iovcnt)` returned.
-    sys_exit_writev: DIRECTION_WRITE, first,
-        |arguments| Some(Memory::Segments(arguments.second(), arguments.third()));
+    sys_exit_writev, sys_exit_writev_second: written(vector);
     /// `pwritev2(fd, iov, iovcnt, pos_l, pos_h, flags)` returned, as `preadv2`.
-    sys_exit_pwritev2: DIRECTION_WRITE, first,
-        |arguments| Some(Memory::Segments(arguments.second(), arguments.third()));
+    sys_exit_pwritev2, sys_exit_pwritev2_second: written(vector);
     /// `sendto(fd, buf, len, flags, ..)` returned.
-    sys_exit_sendto: DIRECTION_WRITE, first, |arguments| Some(Memory::Buffer(arguments.second()));
+    sys_exit_sendto, sys_exit_sendto_second: written(buffer);
     /// `sendmsg(fd, msg, flags)` returned.
-    sys_exit_sendmsg: DIRECTION_WRITE, first,
-        |arguments| Some(message_segments(arguments.second()));
+    sys_exit_sendmsg, sys_exit_sendmsg_second: written(message);
     /// `sendfile(out_fd, in_fd, offset, count)` returned: the bytes are a
     /// file's and never were in user memory.
-    sys_exit_sendfile64: DIRECTION_WRITE, first, |_arguments| Some(Memory::ELSEWHERE);
+    sys_exit_sendfile64, sys_exit_sendfile64_second: written(elsewhere);
 }
 
-/// What the system call returned: at offset 16 of every exit tracepoint.
 #[inline(always)]
-pub fn return_value(ctx: &TracePointContext) -> i64 {
-    // SAFETY: the context of `syscalls:sys_exit_*` is 24 bytes long.
-    unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<i64>().add(2)) }
+fn buffer(arguments: Arguments) -> Option<Memory> {
+    Some(Memory::Buffer(arguments.second()))
+}
+
+#[inline(always)]
+fn vector(arguments: Arguments) -> Option<Memory> {
+    Some(Memory::Segments(arguments.second(), arguments.third()))
+}
+
+#[inline(always)]
+fn message(arguments: Arguments) -> Option<Memory> {
+    Some(message_segments(arguments.second()))
+}
+
+#[inline(always)]
+fn elsewhere(_: Arguments) -> Option<Memory> {
+    Some(Memory::ELSEWHERE)
+}
+
+#[inline(always)]
+fn received_buffer(arguments: Arguments) -> Option<Memory> {
+    let buffer = arguments.second();
+    received(arguments.fourth(), || Memory::Buffer(buffer))
+}
+
+#[inline(always)]
+fn received_message(arguments: Arguments) -> Option<Memory> {
+    let message = arguments.second();
+    received(arguments.third(), || message_segments(message))
 }
 
 /// Where the bytes of a receive with these flags lie; nothing if it took none.
@@ -116,20 +121,28 @@ pub(crate) fn message_segments(message: u64) -> Memory {
 }
 
 #[inline(always)]
-fn moved(
-    ctx: &TracePointContext,
-    direction: u16,
-    arguments: impl FnOnce(Arguments) -> (u64, Option<Memory>),
-) {
-    let length = return_value(ctx);
+fn read(call: &Call<'_>, memory: impl FnOnce(Arguments) -> Option<Memory>) {
+    moved(call, DIRECTION_READ, memory);
+}
+
+#[inline(always)]
+fn written(call: &Call<'_>, memory: impl FnOnce(Arguments) -> Option<Memory>) {
+    moved(call, DIRECTION_WRITE, memory);
+}
+
+#[inline(always)]
+fn moved(call: &Call<'_>, direction: u16, memory: impl FnOnce(Arguments) -> Option<Memory>) {
+    let length = call.value();
     if length <= 0 && !unix::is_end(length) {
         return;
     }
-    let Some(cgroup_id) = watched_cgroup() else {
+    let Some(cgroup_id) = call.watched() else {
         return;
     };
     let task = Task::current();
-    let (fd, memory) = arguments(task.arguments());
+    let arguments = task.arguments();
+    let fd = arguments.first();
+    let memory = memory(arguments);
     if length <= 0 {
         unix::peer_ended(fd, length);
         return;

@@ -1,28 +1,25 @@
 //! Bytes between a socket and a pipe: they never are in user memory.
 
-use aya_ebpf::macros::tracepoint;
-use aya_ebpf::programs::TracePointContext;
 use modeltap_abi::event::{DIRECTION_READ, DIRECTION_WRITE};
 
-use crate::filter::watched_cgroup;
+use crate::call::{Call, programs};
 use crate::kernel::Task;
-use crate::socket::{Memory, report, return_value, tracked};
+use crate::socket::{Memory, report, tracked};
 use crate::unix;
 
-/// `splice(fd_in, off_in, fd_out, off_out, len, flags)` returned. One end is a
-/// pipe, so at most one is a socket.
-#[tracepoint]
-pub fn sys_exit_splice(ctx: TracePointContext) -> u32 {
-    let length = return_value(&ctx);
-    if length > 0 || unix::is_end(length) {
-        spliced(length);
-    }
-    0
+programs! {
+    /// `splice(fd_in, off_in, fd_out, off_out, len, flags)` returned. One end
+    /// is a pipe, so at most one is a socket.
+    sys_exit_splice, sys_exit_splice_second: spliced();
 }
 
 #[inline(always)]
-fn spliced(length: i64) {
-    let Some(cgroup_id) = watched_cgroup() else {
+fn spliced(call: &Call<'_>) {
+    let length = call.value();
+    if length <= 0 && !unix::is_end(length) {
+        return;
+    }
+    let Some(cgroup_id) = call.watched() else {
         return;
     };
     let task = Task::current();

@@ -11,17 +11,13 @@
 //! A process that ends, `dup2` over a descriptor and `close_range` close
 //! without any of these: `sweep` finds them.
 
-use aya_ebpf::EbpfContext;
-use aya_ebpf::macros::tracepoint;
-use aya_ebpf::programs::TracePointContext;
 use modeltap_abi::config::{CONNECTION_PEER_FINISHED, CONNECTION_UNIX, TrackedConnection};
 use modeltap_abi::event::{CAUSE_LOCAL_FINISHED, CAUSE_PEER_FINISHED, CAUSE_RESET};
 
+use crate::call::{Call, programs};
 use crate::emit;
-use crate::filter::watched_cgroup;
 use crate::kernel::{Socket, Task, inode_number, is_held_once};
 use crate::maps::CONNECTIONS;
-use crate::socket::return_value;
 
 /// What a call returns on a connection that its peer ended.
 const ENDS: [i64; 3] = [0, -ECONNRESET, -EPIPE];
@@ -30,13 +26,17 @@ const EPIPE: i64 = 32;
 /// `SHUT_RD`: the sending side stays open.
 const SHUT_RD: u64 = 0;
 
-/// `close(fd)` is called: what it closes is still there to be looked at.
-#[tracepoint]
-pub fn sys_enter_close(ctx: TracePointContext) -> u32 {
-    // SAFETY: the context of `syscalls:sys_enter_*` holds the call's number
-    // and six arguments, the first at offset 16.
-    let fd = unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<u64>().add(2)) };
-    if watched_cgroup().is_some()
+programs! {
+    /// `close(fd)` is called: what it closes is still there to be looked at.
+    sys_enter_close, sys_enter_close_second: closing();
+    /// `shutdown(fd, how)` returned.
+    sys_exit_shutdown, sys_exit_shutdown_second: shut_down();
+}
+
+#[inline(always)]
+fn closing(call: &Call<'_>) {
+    let fd = call.value().cast_unsigned();
+    if call.watched().is_some()
         && let Some((socket, file, connection)) = tracked(fd)
         // Else a duplicate, another process or a call in progress holds it.
         && is_held_once(file)
@@ -44,13 +44,11 @@ pub fn sys_enter_close(ctx: TracePointContext) -> u32 {
         local_finished(socket, connection);
         let _ = CONNECTIONS.remove(socket.0);
     }
-    0
 }
 
-/// `shutdown(fd, how)` returned.
-#[tracepoint]
-pub fn sys_exit_shutdown(ctx: TracePointContext) -> u32 {
-    if return_value(&ctx) == 0 && watched_cgroup().is_some() {
+#[inline(always)]
+fn shut_down(call: &Call<'_>) {
+    if call.value() == 0 && call.watched().is_some() {
         let arguments = Task::current().arguments();
         if arguments.second() != SHUT_RD
             && let Some((socket, _, connection)) = tracked(arguments.first())
@@ -58,7 +56,6 @@ pub fn sys_exit_shutdown(ctx: TracePointContext) -> u32 {
             local_finished(socket, connection);
         }
     }
-    0
 }
 
 /// Whether what a call returned may tell that the peer is gone.

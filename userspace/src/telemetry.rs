@@ -140,6 +140,7 @@ impl Telemetry {
             accounting.bytes_lost = kernel.bytes_lost;
             accounting.bytes_dropped = drain.bytes_dropped.load(Ordering::Relaxed);
             accounting.connections_untracked = kernel.connections_untracked;
+            accounting.probe_runs_skipped = kernel.runs_skipped;
         }
         accounting
     }

@@ -195,6 +195,7 @@ fn account(
         bytes_lost: kernel.bytes_lost,
         bytes_dropped: drain.bytes_dropped.load(Ordering::Relaxed),
         connections_untracked: kernel.connections_untracked,
+        probe_runs_skipped: kernel.runs_skipped,
         requests_complete: parser.n_requests_complete,
         requests_incomplete: parser.n_requests_incomplete,
     }

@@ -238,3 +238,9 @@ pub const COUNTERS: u32 = 16;
 /// Ancestors of the calling task's cgroup that are looked up, the deepest
 /// level first excluded: containers nest a few levels at most.
 pub const MAX_CGROUP_LEVEL: i32 = 8;
+
+/// Stands for the kernel's `bpf_preempt_disable` in a call of the compiled
+/// probes, until the daemon that loads them knows its number; no helper has it.
+pub const PREEMPT_DISABLE: i32 = 0x6d74_0001;
+/// Stands for `bpf_preempt_enable` likewise.
+pub const PREEMPT_ENABLE: i32 = 0x6d74_0002;

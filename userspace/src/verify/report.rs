@@ -78,6 +78,12 @@ impl Found {
             self.to_count.n_responses.iter().sum::<u64>(),
         ));
         let accounting = &self.accounting;
+        if accounting.probe_runs_skipped > 0 {
+            text.push_str(&format!(
+                "the kernel left out at most {} runs of probes\n",
+                accounting.probe_runs_skipped
+            ));
+        }
         let verdict = if self.is_exact() {
             "exact"
         } else {

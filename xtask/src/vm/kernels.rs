@@ -167,7 +167,7 @@ impl Archive {
         let needed = process::output(self.apt("apt-cache").args(["depends", package]))?;
         let parts = needed.lines().filter_map(|line| {
             let (_, part) = line.split_once("Depends: ")?;
-            let is_part = ["linux-modules-", "linux-binary-"]
+            let is_part = ["linux-base-", "linux-binary-", "linux-modules-"]
                 .iter()
                 .any(|prefix| part.starts_with(prefix));
             is_part.then_some(part)

@@ -74,6 +74,7 @@ pub fn status(state: &DaemonState, services: &[ServiceSnapshot]) -> wire::Status
             bytes_lost: counts.bytes_lost,
             bytes_dropped: counts.bytes_dropped,
             connections_untracked: counts.connections_untracked,
+            probe_runs_skipped: counts.probe_runs_skipped,
             requests_complete: counts.requests_complete,
             requests_incomplete: counts.requests_incomplete,
         },

@@ -18,6 +18,7 @@ use modeltap_core::accounting::CgroupCounts;
 use modeltap_core::connection::{CgroupId, ConnectionId};
 
 use crate::loader::{LoadError, SWEEP};
+use crate::skipped;
 
 /// A tracked connection as the map holds it.
 type TrackedBytes = [u8; size_of::<TrackedConnection>()];
@@ -106,6 +107,9 @@ pub struct KernelCounts {
     pub user_reads_failed: u64,
     /// Connections not tracked because the map was full.
     pub connections_untracked: u64,
+    /// Runs of probes that the kernel left out, at most: each may be a call
+    /// whose bytes were not seen.
+    pub runs_skipped: u64,
 }
 
 impl Maps {
@@ -338,6 +342,7 @@ impl Control {
             bytes_captured: sum(Counter::BytesCaptured),
             user_reads_failed: sum(Counter::UserReadsFailed),
             connections_untracked: sum(Counter::ConnectionsUntracked),
+            runs_skipped: skipped::count(&self.ebpf),
         }
     }
 }

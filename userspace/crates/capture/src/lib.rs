@@ -14,6 +14,8 @@ pub mod decode;
 pub mod features;
 pub mod loader;
 pub mod memory;
+mod object;
 mod offsets;
 mod requirements;
 pub mod ring;
+mod skipped;

@@ -14,12 +14,14 @@ use zerocopy::IntoBytes;
 
 use crate::control::{Control, Limits, Maps};
 use crate::features::{Features, Found};
+use crate::object::Object;
 use crate::{offsets, requirements};
 
 /// The probes, compiled.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probes.o"));
+pub(crate) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probes.o"));
 
-/// Programs that attach to `syscalls:<their name>`.
+/// Tracepoints `syscalls:*`; each has a program of its name.
 const TRACEPOINTS: [&str; 18] = [
     "sys_exit_accept",
     "sys_exit_accept4",
@@ -206,6 +208,7 @@ impl Probes {
         let types = offsets::types()?;
         let offsets: KernelOffsets = offsets::read(&types)?;
         let mut found = Found::look(&types);
+        let object = Object::for_kernel(OBJECT, &types);
         drop(types);
         let self_tgid = std::process::id();
 
@@ -213,17 +216,31 @@ impl Probes {
             .override_global("OFFSETS", offsets.as_bytes(), true)
             .override_global("SELF_TGID", self_tgid.as_bytes(), true)
             .override_global("TCP", found.tcp.as_bytes(), true)
+            .override_global("PAIRED", &u32::from(object.is_paired()), true)
             .override_global("URING", found.uring.as_bytes(), true)
             .map_max_entries("EVENTS", config.ring_bytes.next_power_of_two())
             .map_max_entries("CONNECTIONS", config.max_connections)
-            .load(OBJECT)?;
+            .load(object.bytes())?;
         let logger = logger(&mut ebpf);
 
+        let mut n_programs = 0;
         for name in TRACEPOINTS {
-            attach_tracepoint(&mut ebpf, name).map_err(refused(name))?;
+            attach_tracepoint(&mut ebpf, name, name).map_err(refused(name))?;
+            n_programs += 1;
+            if object.is_paired() {
+                // After the first: the kernel runs them in this order.
+                attach_tracepoint(&mut ebpf, &second(name), name).map_err(refused(name))?;
+                n_programs += 1;
+            }
         }
-        attach_socket_state(&mut ebpf).map_err(refused(SOCKET_STATE))?;
-        let n_programs = u32::try_from(TRACEPOINTS.len() + 1).expect("a dozen programs");
+        attach_socket_state(&mut ebpf, SOCKET_STATE).map_err(refused(SOCKET_STATE))?;
+        n_programs += 1;
+        if object.is_paired() {
+            let second = second(SOCKET_STATE);
+            attach_socket_state(&mut ebpf, &second).map_err(refused(SOCKET_STATE))?;
+            n_programs += 1;
+        }
+        drop(object);
         load_sweep(&mut ebpf).map_err(refused(SWEEP))?;
         let n_programs = n_programs + found.attach(&mut ebpf);
         let ring =
@@ -346,19 +363,24 @@ fn taken(name: &'static str) -> LoadError {
     }
 }
 
-fn attach_tracepoint(ebpf: &mut Ebpf, name: &'static str) -> Result<(), ProgramError> {
+/// The program that makes up for one that the kernel did not run.
+pub(crate) fn second(name: &str) -> String {
+    format!("{name}_second")
+}
+
+fn attach_tracepoint(ebpf: &mut Ebpf, name: &str, tracepoint: &str) -> Result<(), ProgramError> {
     let program: &mut TracePoint = ebpf
         .program_mut(name)
         .expect("the object holds every probe")
         .try_into()?;
     program.load()?;
-    program.attach("syscalls", name)?;
+    program.attach("syscalls", tracepoint)?;
     Ok(())
 }
 
-fn attach_socket_state(ebpf: &mut Ebpf) -> Result<(), ProgramError> {
+fn attach_socket_state(ebpf: &mut Ebpf, name: &str) -> Result<(), ProgramError> {
     let program: &mut RawTracePoint = ebpf
-        .program_mut(SOCKET_STATE)
+        .program_mut(name)
         .expect("the object holds every probe")
         .try_into()?;
     program.load()?;

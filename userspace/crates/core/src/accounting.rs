@@ -30,6 +30,9 @@ pub struct CaptureAccounting {
     pub bytes_dropped: u64,
     /// Connections not tracked because the kernel's map was full.
     pub connections_untracked: u64,
+    /// Runs of probes that the kernel left out, at most: each may be a call
+    /// whose bytes were not seen.
+    pub probe_runs_skipped: u64,
     /// Requests finished whole.
     pub requests_complete: u64,
     /// Requests of which something was lost or truncated.

@@ -216,6 +216,12 @@ fn capture(text: &mut Text, counts: &CaptureAccounting) {
         "Connections not tracked because the kernel's map was full.",
     );
     text.sample("", &[], counts.connections_untracked as f64);
+    text.family(
+        "modeltap_capture_probe_runs_skipped_total",
+        Kind::Counter,
+        "Runs of probes that the kernel left out, at most.",
+    );
+    text.sample("", &[], counts.probe_runs_skipped as f64);
 }
 
 fn own(text: &mut Text, own: Own<'_>) {
