@@ -20,7 +20,7 @@ use crate::process;
 use crate::setup;
 
 const PACKAGE: &str = "modeltap-demo";
-const BINARIES: [&str; 3] = ["predictor", "chat", "traffic"];
+const BINARIES: [&str; 4] = ["predictor", "chat", "traffic", "load"];
 const SERVICES: [&str; 2] = ["predictor", "chat"];
 const PROJECT: &str = "modeltap-demo";
 const READY_LIMIT: Duration = Duration::from_secs(30);

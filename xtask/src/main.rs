@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod artefact;
+mod bench;
 mod build;
 mod demo;
 mod dist;
@@ -74,6 +75,8 @@ enum Command {
     Tidy,
     /// Pack the daemon for another machine
     Dist,
+    /// Measure what modeltap costs, as docs/performance.md tells it
+    Bench(bench::Options),
     /// Boot other kernels in emulation and run `modeltap verify` there
     Vm(vm::Options),
 }
@@ -123,6 +126,7 @@ fn execute(command: Command) -> Result<ExitCode> {
             let daemon = build::everything(&paths, &tools, Profile::Release)?;
             dist::pack(&paths, &daemon)?;
         }
+        Command::Bench(options) => bench::run(&paths, &options)?,
         Command::Vm(options) => return vm::run(&paths, &options),
     }
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,7 @@
-//! Programs in Python that the live tests run, in an environment of their own.
+//! Programs in Python, each set in an environment of its own in the cache.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -9,39 +10,58 @@ use crate::packages;
 use crate::paths::{Paths, lock_cache};
 use crate::process;
 
-/// What is installed, with exact versions.
-const WANTED: &str = "userspace/tests/testbed/python-tools.txt";
-/// Where, in the cache; the testbed looks there.
-const FOLDER: &str = "python-tools";
 /// A copy of what was wanted when it was installed.
 const STAMP: &str = "installed.txt";
 
-/// Installs the programs, unless just these are there.
+/// A set of programs.
+pub struct Programs {
+    /// What is installed, with exact versions: a file in the workspace.
+    pub wanted: &'static str,
+    /// Where, in the cache.
+    pub folder: &'static str,
+    /// What they are for.
+    pub purpose: &'static str,
+}
+
+/// Programs that the live tests run; the testbed looks for them there.
+pub const TEST_TOOLS: Programs = Programs {
+    wanted: "userspace/tests/testbed/python-tools.txt",
+    folder: "python-tools",
+    purpose: "tests of the API",
+};
+
+/// Installs the programs, unless just these are there; returns their folder.
 ///
 /// # Errors
 /// When they cannot be installed.
-pub fn ensure(paths: &Paths) -> Result<()> {
-    let _lock = lock_cache(&paths.cache, FOLDER)?;
-    let wanted_file = paths.root.join(WANTED);
-    let wanted = fs::read_to_string(&wanted_file).with_context(|| format!("read {WANTED}"))?;
-    let folder = paths.cache.join(FOLDER);
+pub fn ensure(paths: &Paths, programs: &Programs) -> Result<PathBuf> {
+    let Programs {
+        wanted: wanted_file,
+        folder,
+        purpose,
+    } = programs;
+    let _lock = lock_cache(&paths.cache, folder)?;
+    let wanted = fs::read_to_string(paths.root.join(wanted_file))
+        .with_context(|| format!("read {wanted_file}"))?;
+    let folder = paths.cache.join(folder);
     let stamp = folder.join(STAMP);
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(());
+        return Ok(folder);
     }
     let mut can_make = Command::new("python3");
     can_make.args(["-c", "import venv, ensurepip"]);
     if !process::succeeds(&mut can_make) {
-        packages::ensure(&["python3", "python3-venv"], "tests of the API")?;
+        packages::ensure(&["python3", "python3-venv"], purpose)?;
     }
-    println!("installing Python programs for tests of the API: {WANTED}");
+    println!("installing Python programs for {purpose}: {wanted_file}");
     let mut make = process::clean("python3");
     make.args(["-m", "venv", "--clear"]).arg(&folder);
     process::run(&mut make)?;
     let mut install = process::clean(folder.join("bin/pip"));
     install
         .args(["install", "--quiet", "--disable-pip-version-check", "-r"])
-        .arg(&wanted_file);
+        .arg(paths.root.join(wanted_file));
     process::run(&mut install)?;
-    fs::write(&stamp, wanted).with_context(|| format!("write {stamp:?}"))
+    fs::write(&stamp, wanted).with_context(|| format!("write {stamp:?}"))?;
+    Ok(folder)
 }

@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
+use crate::bench;
 use crate::build::{self, Profile};
 use crate::demo;
 use crate::docker::Engine;
@@ -110,6 +111,16 @@ fn execute(paths: &Paths, options: &Options, report: &mut Report) -> Result<()> 
             return Ok(());
         }
     };
+    if packages::can_install() || is_ci {
+        let _ = report.stage("instructions a request", || {
+            bench::check::run(paths, &daemon, false)
+        });
+    } else {
+        report.skip(
+            "instructions a request",
+            "they are counted with a kernel of Debian's",
+        );
+    }
     let mut live = cargo(paths, "test");
     // Of the whole workspace, as above: a package alone would have its
     // dependencies compiled again, with fewer of their features.
@@ -184,7 +195,8 @@ fn ensure_test_tools(paths: &Paths) -> Result<()> {
             packages::ensure(packages, purpose)?;
         }
     }
-    python::ensure(paths)
+    python::ensure(paths, &python::TEST_TOOLS)?;
+    Ok(())
 }
 
 /// Lists the daemon's test targets that need the feature, as arguments.

@@ -5,8 +5,8 @@
 //! its own, and one shared folder; it runs `modeltap verify`, which needs
 //! neither Docker nor a network.
 
-mod guest;
-mod kernels;
+pub mod guest;
+pub mod kernels;
 
 use std::fs;
 use std::process::ExitCode;
@@ -21,7 +21,8 @@ use crate::build::{self, Profile};
 use crate::paths::{Paths, lock_cache};
 use crate::{packages, setup};
 
-const PACKAGES: [&str; 6] = [
+/// Debian packages that guests need.
+pub const PACKAGES: [&str; 6] = [
     "busybox-static",
     "cpio",
     "kmod",

@@ -13,6 +13,8 @@ use crate::process;
 
 /// What an emulated guest takes at most; a busy machine needs some of it.
 const LIMIT: Duration = Duration::from_secs(300);
+/// The same where it counts instructions, on one processor.
+const COUNTING_LIMIT: Duration = Duration::from_secs(1_500);
 const MEMORY: &str = "2048";
 /// What a guest needs to reach this machine's files.
 const MODULES: [&str; 4] = ["virtio_pci", "9pnet_virtio", "9p", "overlay"];
@@ -35,11 +37,19 @@ impl Answer {
     }
 }
 
+/// What a guest's clock follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clock {
+    Time,
+    Instructions,
+}
+
 /// A guest that is ready to be booted.
 pub struct Guest<'a> {
     kernel: &'a Kernel,
     share: &'a Path,
     ground: TempDir,
+    clock: Clock,
 }
 
 impl<'a> Guest<'a> {
@@ -69,7 +79,16 @@ impl<'a> Guest<'a> {
             kernel,
             share,
             ground,
+            clock: Clock::Time,
         })
+    }
+
+    /// Has the clock advance by one nanosecond an instruction, on one
+    /// processor: what a task used of it is what it executed, whatever else
+    /// this machine does.
+    pub fn counting_instructions(mut self) -> Self {
+        self.clock = Clock::Instructions;
+        self
     }
 
     /// Boots the guest, runs `command` in the shared folder and waits for the
@@ -85,11 +104,22 @@ impl<'a> Guest<'a> {
         }
         let share = self.share.display();
         let mut emulator = Command::new("qemu-system-x86_64");
+        let limit = match self.clock {
+            Clock::Time => {
+                emulator.args(["-accel", "tcg,thread=multi", "-smp", "2"]);
+                LIMIT
+            }
+            Clock::Instructions => {
+                emulator.args(["-accel", "tcg,thread=single", "-smp", "1"]);
+                emulator.args(["-icount", "shift=0,sleep=off"]);
+                COUNTING_LIMIT
+            }
+        };
         emulator
-            .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"])
-            .args(["-m", MEMORY, "-nographic", "-nodefaults", "-no-reboot"])
-            .args(["-serial", "stdio", "-append"])
-            .arg("console=ttyS0 quiet panic=-1 mitigations=off")
+            .args(["-cpu", "max", "-m", MEMORY, "-nographic", "-nodefaults"])
+            .args(["-no-reboot", "-serial", "stdio", "-append"])
+            // Interrupts count for the task that they interrupt.
+            .arg("console=ttyS0 quiet panic=-1 mitigations=off tsc=noirqtime")
             .arg("-kernel")
             .arg(&self.kernel.image)
             .arg("-initrd")
@@ -103,11 +133,11 @@ impl<'a> Guest<'a> {
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         let mut child = emulator.spawn().context("start an emulated guest")?;
-        if process::wait_until(&mut child, Instant::now() + LIMIT).is_none() {
+        if process::wait_until(&mut child, Instant::now() + limit).is_none() {
             let _ = child.kill();
             let _ = child.wait();
             bail!(
-                "the guest with {} did not end within {LIMIT:?}",
+                "the guest with {} did not end within {limit:?}",
                 self.kernel.version
             );
         }
