@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: repeats what docs/performance.md says of modeltap's
+//! `cargo xtask bench`: repeats what userspace/docs/performance.md says of modeltap's
 //! cost, and prints its tables.
 //!
 //! `cost` counts instructions in an emulated guest, and comes to the same
@@ -35,14 +35,18 @@ pub struct Options {
     daemon: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Subcommand)]
+#[derive(Subcommand)]
 enum What {
     /// Instructions a request of nginx and of FastAPI, in an emulated guest
     Cost,
     /// FastAPI plain, with modeltap, and with what one might use instead
     SideBySide,
     /// The daemon's own use of processor and memory under load
-    Load,
+    Load {
+        /// How many containers; each number is measured
+        #[arg(long, value_delimiter = ',', default_values_t = [1, 20, 200])]
+        containers: Vec<usize>,
+    },
     /// Events lost, by rate and size of the ring
     Loss,
     /// Compare instructions a request with those in the repository, as the
@@ -61,11 +65,11 @@ enum What {
 /// none, but in `check`.
 pub fn run(paths: &Paths, options: &Options) -> Result<()> {
     let ground = Ground::prepare(paths, options.daemon.as_deref())?;
-    match options.what {
+    match &options.what {
         What::Cost => cost::run(paths, &ground),
         What::SideBySide => sides::run(paths, &ground),
-        What::Load => load::run(paths, &ground),
+        What::Load { containers } => load::run(paths, &ground, containers),
         What::Loss => loss::run(paths, &ground),
-        What::Check { bless } => check::run(paths, &ground.daemon, bless),
+        What::Check { bless } => check::run(paths, &ground.daemon, *bless),
     }
 }

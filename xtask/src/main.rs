@@ -75,7 +75,7 @@ enum Command {
     Tidy,
     /// Pack the daemon for another machine
     Dist,
-    /// Measure what modeltap costs, as docs/performance.md tells it
+    /// Measure what modeltap costs, as userspace/docs/performance.md tells it
     Bench(bench::Options),
     /// Boot other kernels in emulation and run `modeltap verify` there
     Vm(vm::Options),

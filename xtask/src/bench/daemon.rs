@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::fleet::Container;
 use super::ground::Ground;
 use crate::{docker, process};
 
@@ -22,6 +23,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// A running daemon; dropping it stops it and removes its cgroup.
 pub struct Daemon {
     child: Child,
+    docker: Child,
     folder: TempDir,
     address: String,
     cgroup: Cgroup,
@@ -36,13 +38,19 @@ pub struct Seen {
 }
 
 impl Daemon {
-    /// Starts it and waits until it watches the containers that run.
+    /// Starts it and waits until it watches these containers, and no others
+    /// that run here: it asks `docker.py` in place of Docker.
     ///
     /// # Errors
     /// When it cannot be started or is not ready in time.
-    pub fn start(ground: &Ground, arguments: &[&str]) -> Result<Self> {
+    pub fn start(ground: &Ground, containers: &[&Container], arguments: &[&str]) -> Result<Self> {
         let folder = tempfile::tempdir().context("make the daemon's folder")?;
         let (log, port) = (folder.path().join("log"), folder.path().join("port"));
+        let socket = folder.path().join("docker.sock");
+        fs::write(folder.path().join("docker.py"), include_str!("docker.py"))?;
+        let mut docker = process::clean("python3");
+        docker.arg(folder.path().join("docker.py")).arg(&socket);
+        docker.args(containers.iter().map(|each| each.identity.as_str()));
         let cgroup = Cgroup::create("modeltap-bench")?;
         let file = File::create(&log)?;
         let mut daemon = process::clean("sh");
@@ -56,10 +64,13 @@ impl Daemon {
             .arg(folder.path().join("data"))
             .arg("--port-file")
             .arg(&port)
+            .arg("--docker-host")
+            .arg(format!("unix://{}", socket.display()))
             .args(arguments)
             .stdout(file.try_clone()?)
             .stderr(file);
         let mut daemon = Self {
+            docker: docker.spawn().context("start docker.py")?,
             child: daemon.spawn().context("start the daemon")?,
             folder,
             address: String::new(),
@@ -153,6 +164,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         docker::stop(&mut self.child, STOPPED_WITHIN);
+        docker::stop(&mut self.docker, STOPPED_WITHIN);
     }
 }
 

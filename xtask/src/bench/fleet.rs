@@ -41,6 +41,8 @@ pub struct Container {
     name: String,
     address: String,
     cgroup: PathBuf,
+    /// Its id and the number of its first process, as `docker.py` takes them.
+    pub identity: String,
 }
 
 /// What the sender saw.
@@ -105,7 +107,14 @@ impl<'a> Fleet<'a> {
         let number = port.to_string();
         let mut run = docker(["run", "--detach", "--name", &name, "--network", "host"]);
         run.args(["--tmpfs", "/tmp"]);
-        for folder in ["/usr", "/lib", "/lib64", "/bin"] {
+        for folder in [
+            "/usr",
+            "/lib",
+            "/lib64",
+            "/bin",
+            "/etc/passwd",
+            "/etc/group",
+        ] {
             run.args(["--volume", &format!("{folder}:{folder}:ro")]);
         }
         // The environment's interpreter may be anywhere, with its library.
@@ -143,10 +152,16 @@ impl<'a> Fleet<'a> {
             name,
             address: format!("127.0.0.1:{port}"),
             cgroup: PathBuf::new(),
+            identity: String::new(),
         };
-        let format = "{{.State.Pid}}";
-        let pid = process::output(&mut docker(["inspect", "-f", format, &container.name]))?;
-        container.cgroup = cgroup_of(pid.trim().parse()?)?;
+        let format = "{{.Id}}={{.State.Pid}}";
+        let told = process::output(&mut docker(["inspect", "-f", format, &container.name]))?;
+        container.identity = told.trim().to_owned();
+        let pid = container
+            .identity
+            .split_once('=')
+            .map_or("", |(_, pid)| pid);
+        container.cgroup = cgroup_of(pid.parse().context("docker told no pid")?)?;
         let deadline = Instant::now() + READY_WITHIN;
         while std::net::TcpStream::connect(&container.address).is_err() {
             if Instant::now() >= deadline {

@@ -25,7 +25,6 @@ const STEADY: Drive = Drive {
     n_paths: 0,
     n_idle: 0,
 };
-const FLEETS: [usize; 3] = [1, 20, 200];
 
 struct Case {
     title: &'static str,
@@ -58,7 +57,7 @@ const CASES: [Case; 4] = [
         }),
     },
 ];
-/// Measured with one container.
+/// Measured with one container beside these.
 const SPECIAL_CASES: [Case; 2] = [
     Case {
         title: "1,000/s beside 10,000 open connections",
@@ -77,11 +76,11 @@ const SPECIAL_CASES: [Case; 2] = [
     },
 ];
 
-/// Measures one case after the other.
+/// Measures one case after the other, with each number of containers.
 ///
 /// # Errors
 /// When a part of it fails.
-pub fn run(paths: &Paths, ground: &Ground) -> Result<()> {
+pub fn run(paths: &Paths, ground: &Ground, fleets: &[usize]) -> Result<()> {
     let interrupt = Interrupt::watch()?;
     let _engine = Engine::ensure(paths)?;
     let fleet = Fleet::prepare(paths, ground)?;
@@ -97,13 +96,13 @@ pub fn run(paths: &Paths, ground: &Ground) -> Result<()> {
         "events lost",
     ]);
     let mut containers = vec![fleet.start("nginx", Server::Nginx)?];
-    for n in FLEETS {
+    for &n in fleets {
         while containers.len() < n {
             interrupt.check()?;
             let name = format!("{}", containers.len());
             containers.push(fleet.start(&name, Server::Predictor)?);
         }
-        let daemon = Daemon::start(ground, &[])?;
+        let daemon = Daemon::start(ground, &containers.iter().collect::<Vec<_>>(), &[])?;
         let special = if n == 1 { &SPECIAL_CASES[..] } else { &[] };
         for case in CASES.iter().chain(special) {
             interrupt.check()?;

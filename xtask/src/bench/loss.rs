@@ -45,7 +45,7 @@ pub fn run(paths: &Paths, ground: &Ground) -> Result<()> {
     ]);
     for ring in RINGS {
         let size = ring.to_string();
-        let daemon = Daemon::start(ground, &["--ring-bytes", &size])?;
+        let daemon = Daemon::start(ground, &[&nginx], &["--ring-bytes", &size])?;
         for rate in RATES {
             interrupt.check()?;
             println!("a ring of {} KB, {rate} requests/s", ring >> 10);

@@ -14,7 +14,7 @@ use crate::docker::Engine;
 use crate::interrupt::Interrupt;
 use crate::paths::Paths;
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 const PLAIN: &str = "plain";
 const MODELTAP: &str = "modeltap";
 const VARIANTS: [&str; 4] = [
@@ -68,7 +68,7 @@ pub fn run(paths: &Paths, ground: &Ground) -> Result<()> {
             interrupt.check()?;
             let container = [&plain, &plain, &prometheus, &opentelemetry][index];
             let daemon = match variant {
-                MODELTAP => Some(Daemon::start(ground, &[])?),
+                MODELTAP => Some(Daemon::start(ground, &[container], &[])?),
                 _ => None,
             };
             let measured = measure(&fleet, container, daemon.as_ref())?;

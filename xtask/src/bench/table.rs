@@ -1,4 +1,4 @@
-//! Tables as docs/performance.md has them.
+//! Tables as userspace/docs/performance.md has them.
 
 /// A table of Markdown.
 pub struct Table {
