@@ -60,6 +60,9 @@ pub struct Config {
     pub window: Duration,
     /// How long the counts of a container outlive it, from its last request.
     pub forget_after: Duration,
+    /// Containers whose counts outlive them, at most: those that ended last.
+    /// A host that starts five a second has 18,000 an hour.
+    pub max_ended: usize,
 }
 
 impl Default for Config {
@@ -74,6 +77,7 @@ impl Default for Config {
             max_recent_inner: 500,
             window: Duration::from_secs(60),
             forget_after: Duration::from_secs(3_600),
+            max_ended: 500,
         }
     }
 }

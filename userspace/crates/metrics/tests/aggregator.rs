@@ -5,6 +5,7 @@ mod support;
 use std::time::Duration;
 
 use modeltap_core::accounting::InProgress;
+use modeltap_core::connection::CgroupId;
 use modeltap_core::measure::Measure;
 use modeltap_core::record::{Completeness, Method, Outcome};
 use modeltap_core::rollup::Figures;
@@ -317,6 +318,33 @@ fn counts_of_a_removed_container_stay_for_an_hour() {
     aggregator.tick(at(10_000.0));
     assert!(aggregator.snapshot().services.is_empty());
     assert_eq!(aggregator.totals().series.len(), 0);
+}
+
+#[test]
+fn containers_that_come_and_go_without_end_are_forgotten_but_for_the_last() {
+    let mut aggregator = aggregator();
+    aggregator.tick(at(0.0));
+    let stays = container("stays", "stays-1");
+    aggregator.upsert_container(&stays);
+    aggregator.record(request("/predict", 200, 0.5, MS), &stays, ANCHOR);
+    for second in 1..=2_000_u64 {
+        let name = format!("job-{second}");
+        let mut job = container(&name, &name);
+        job.cgroup = CgroupId(1_000_000 + second);
+        aggregator.upsert_container(&job);
+        aggregator.record(request("/predict", 200, second as f64, MS), &job, ANCHOR);
+        aggregator.tick(at(second as f64 + 1.0));
+        aggregator.remove_container(&job.id);
+    }
+    let stats = aggregator.stats();
+    // Those of the last two seconds wait for their window to close.
+    let kept = 500..=503;
+    assert!(kept.contains(&(stats.n_services - 1)), "{stats:?}");
+    assert!(kept.contains(&(stats.n_series - 1)), "{stats:?}");
+    assert_eq!(total(&aggregator, "job-2000", "/predict", Some(200)), 1);
+    assert_eq!(total(&aggregator, "job-1600", "/predict", Some(200)), 1);
+    assert!(aggregator.snapshot().service("job-1400").is_none());
+    assert_eq!(total(&aggregator, "stays", "/predict", Some(200)), 1);
 }
 
 #[test]

@@ -564,3 +564,26 @@ fn history_of_before_the_start_is_asked_for_once_and_compared_with() {
     world.seconds(300, &api, &[(200, 130)]);
     assert_eq!(world.told(), told("default:latency_p95", FIRED));
 }
+
+#[test]
+fn services_that_come_and_go_without_end_keep_no_other_from_being_watched() {
+    let rule = user_rule(AlertMetric::ErrorRate, above(0.5, None));
+    let mut world = World::new(vec![rule]);
+    for number in 0..600 {
+        let mut job = container(&format!("job-{number}"), "job");
+        job.cgroup = CgroupId(10_000 + number);
+        world.aggregator.upsert_container(&job);
+        world.second(&job, &[(200, 1)], None);
+        world.aggregator.remove_container(&job.id);
+    }
+    assert!(
+        world.engine.stats().n_services <= 201,
+        "{:?}",
+        world.engine.stats()
+    );
+    let api = api();
+    world.aggregator.upsert_container(&api);
+    assert!(world.told().is_empty());
+    world.seconds(30, &api, &[(500, 1); 20]);
+    assert_eq!(world.told(), told("user", FIRED));
+}

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use modeltap_core::accounting::InProgress;
 use modeltap_core::container::{Container, ContainerId};
@@ -49,7 +50,8 @@ impl Aggregator {
 
     /// A container ended. Its counts stay for [`Config::forget_after`] from
     /// its last request, so that no exported counter loses what it counted
-    /// last; a name that comes back meanwhile goes on counting.
+    /// last, unless [`Config::max_ended`] others ended after it; a name that
+    /// comes back meanwhile goes on counting.
     pub fn remove_container(&mut self, id: &ContainerId) {
         let Some(placement) = self.placements.remove(id) else {
             return;
@@ -73,9 +75,10 @@ impl Aggregator {
         self.forget(now);
     }
 
-    /// Forgets containers that ended long ago, and services without any.
+    /// Forgets containers that ended long ago or before many others, and
+    /// services without any.
     pub(super) fn forget(&mut self, now: u64) {
-        let after = self.config.forget_after;
+        let after = self.forgotten_after(now);
         let services = &mut self.services;
         let mut n_forgotten = 0;
         for place in services
@@ -133,6 +136,19 @@ impl Aggregator {
                 self.service_names.remove(&service.name);
             }
         }
+    }
+
+    /// How long the counts of a container outlive it at the second `now`.
+    fn forgotten_after(&self, now: u64) -> Duration {
+        let places = self.services.iter().flatten().flat_map(Service::containers);
+        let ended = places.filter(|place| place.is_forgettable(now, Duration::ZERO));
+        let mut last_seen: Vec<u64> = ended.map(|place| place.last_seen).collect();
+        let n_over = last_seen.len().saturating_sub(self.config.max_ended);
+        if n_over == 0 {
+            return self.config.forget_after;
+        }
+        let (_, newest_over, _) = last_seen.select_nth_unstable(n_over - 1);
+        Duration::from_secs(now.saturating_sub(*newest_over)).min(self.config.forget_after)
     }
 
     /// Late requests place a container again after its end; its id does not

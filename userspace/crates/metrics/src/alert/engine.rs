@@ -21,6 +21,10 @@ use crate::live::{LiveSnapshot, ServiceSnapshot};
 const GONE_AFTER: Duration = Duration::from_secs(300);
 /// How long a service that is in no snapshot any longer is remembered.
 const FORGET_AFTER_SECONDS: u64 = 3_600;
+/// Services without a container that are remembered at most, those with an
+/// alert not counted: some 50 kB each, and a host that starts a container a
+/// second has thousands of them in that time.
+const MAX_GONE: usize = 200;
 /// A clock that goes back by more than this was set; by less it was corrected.
 const CLOCK_SET_BACK_SECONDS: u64 = 5;
 /// Services that are watched at most.
@@ -221,8 +225,16 @@ impl Engine {
 
     /// Makes room for services that are new, and takes what labels say.
     fn meet(&mut self, second: u64, live: &LiveSnapshot) {
+        let n_gone = self.services.values().filter(|watch| watch.is_gone());
+        let mut gone_may_come = MAX_GONE.saturating_sub(n_gone.count());
         for service in &live.services {
             if !self.services.contains_key(&service.name) && self.services.len() < MAX_SERVICES {
+                if service.containers.is_empty() {
+                    if gone_may_come == 0 {
+                        continue;
+                    }
+                    gone_may_come -= 1;
+                }
                 self.add(&service.name, second);
             }
             if let Some(watch) = self.services.get_mut(&service.name)
@@ -331,11 +343,28 @@ impl Engine {
                     .iter()
                     .any(|watched| watched.episode.is_some())
         });
+        self.forget_longest_gone();
         let age = second.saturating_sub(self.began.unwrap_or(second));
         if !self.resumed.is_empty() && age >= GONE_AFTER.as_secs() {
             let gone = self.resumed.drain();
             let reason = "its rule or its service is gone";
             changed.extend(gone.filter_map(|(_, alert)| unresumed(alert, now, reason)));
+        }
+    }
+
+    /// Forgets the services that have been without a container for longest,
+    /// where they are too many.
+    fn forget_longest_gone(&mut self) {
+        let gone = self.services.values().filter(|watch| watch.is_gone());
+        let mut gone: Vec<_> = gone
+            .map(|watch| (watch.last_running, Arc::clone(&watch.name)))
+            .collect();
+        let n_over = gone.len().saturating_sub(MAX_GONE);
+        if n_over > 0 {
+            gone.select_nth_unstable(n_over - 1);
+            for (_, name) in &gone[..n_over] {
+                self.services.remove(name);
+            }
         }
     }
 }

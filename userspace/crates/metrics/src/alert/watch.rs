@@ -87,6 +87,11 @@ impl Watch {
         }
     }
 
+    /// Whether it has no container, and no alert.
+    pub(crate) fn is_gone(&self) -> bool {
+        !self.is_running && self.watched.iter().all(|rule| rule.episode.is_none())
+    }
+
     /// Watches these rules from now on; episodes of rules that ask for the
     /// same figure as before go on. Gives what was watched and is no longer.
     pub(crate) fn plan(&mut self, rules: &[Arc<AlertRule>], budget: &mut Budget) -> Vec<Watched> {
