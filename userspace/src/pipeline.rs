@@ -34,6 +34,10 @@ const TIMEOUT_INTERVAL: Duration = Duration::from_millis(100);
 /// Events may lie in the ring and in the queue for this long, so time that
 /// decides something runs this much late.
 const EVENT_LAG: Duration = Duration::from_millis(100);
+/// Time between two looks after which this process is taken to have been held
+/// (stopped, or without a processor): the ring may hold events as old, and no
+/// time of now decides anything before they were seen.
+const HELD_AFTER: Duration = Duration::from_millis(500);
 /// How often the tracker tells how many requests are in progress.
 const ACTIVE_INTERVAL: u32 = 5;
 /// How long what was counted of a cgroup outlives its container: its last
@@ -186,6 +190,7 @@ impl Tracker {
         let mut timer = interval(TIMEOUT_INTERVAL);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut n_ticks = 0_u32;
+        let mut ticked = clock::monotonic();
         loop {
             let finished = tokio::select! {
                 Ok(()) = permissions.changed() => {
@@ -207,7 +212,9 @@ impl Tracker {
                             break;
                         }
                     }
-                    self.handle_timeout(self.now(events.is_empty()))
+                    let since = clock::monotonic().since(ticked);
+                    ticked = clock::monotonic();
+                    self.handle_timeout(self.now(events.is_empty(), since))
                 }
             };
             if !finished.is_empty() && inputs.send(Input::Finished(finished)).await.is_err() {
@@ -217,9 +224,10 @@ impl Tracker {
         reports.send_replace(self.report());
     }
 
-    /// The time up to which every event has been seen.
-    fn now(&self, queue_is_empty: bool) -> MonotonicNs {
-        if queue_is_empty {
+    /// The time up to which every event has been seen; `since` is the time from
+    /// the last look to this one.
+    fn now(&self, queue_is_empty: bool, since: Duration) -> MonotonicNs {
+        if queue_is_empty && since < HELD_AFTER {
             let lag = u64::try_from(EVENT_LAG.as_nanos()).unwrap_or(u64::MAX);
             MonotonicNs(clock::monotonic().0.saturating_sub(lag)).max(self.newest_event)
         } else {
@@ -479,6 +487,17 @@ mod tests {
             expected.map(|(cgroup, change)| (CgroupId(cgroup), change))
         );
         assert!(changes(&now, &now).is_empty());
+    }
+
+    #[test]
+    fn time_that_passed_while_the_process_was_held_ends_nothing() {
+        let mut tracker = Tracker::new(None);
+        tracker.newest_event = MonotonicNs(5);
+        let usual = TIMEOUT_INTERVAL;
+        assert!(tracker.now(true, usual) > MonotonicNs(5));
+        assert_eq!(tracker.now(false, usual), MonotonicNs(5));
+        // The first look after it: nothing of that time was drained yet.
+        assert_eq!(tracker.now(true, Duration::from_secs(10)), MonotonicNs(5));
     }
 
     #[test]
