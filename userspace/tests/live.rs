@@ -28,6 +28,8 @@ mod cost;
 mod counts;
 #[path = "live/discovery.rs"]
 mod discovery;
+#[path = "live/faults.rs"]
+mod faults;
 #[path = "live/history.rs"]
 mod history;
 #[path = "live/inner_hop.rs"]

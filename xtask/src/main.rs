@@ -13,6 +13,7 @@ mod demo;
 mod dist;
 mod docker;
 mod duckdb;
+mod faults;
 mod interrupt;
 mod packages;
 mod paths;
@@ -71,6 +72,8 @@ enum Command {
     Demo(demo::Options),
     /// Run every check and every test
     Test(test::Options),
+    /// Stop, kill, fill and flood the daemon for an hour, and print the table
+    Faults(faults::Options),
     /// Check the dependency rules and the source rules
     Tidy,
     /// Pack the daemon for another machine
@@ -109,6 +112,7 @@ fn execute(command: Command) -> Result<ExitCode> {
             build::become_daemon(&daemon, &arguments)?;
         }
         Command::Demo(options) => demo::run(&paths, &options)?,
+        Command::Faults(options) => return faults::run(&paths, &options),
         Command::Test(options) => return Ok(test::run(&paths, &options)),
         Command::Tidy => {
             let violations = tidy::check(&paths.root)?;

@@ -24,8 +24,9 @@ use crate::tidy;
 
 /// Test targets of the daemon's package that need root, the kernel and
 /// containers.
-const LIVE_FEATURE: &str = "live";
-const DAEMON_PACKAGE: &str = "modeltap";
+pub const LIVE_FEATURE: &str = "live";
+/// The daemon's package.
+pub const DAEMON_PACKAGE: &str = "modeltap";
 
 /// What the command line says about the tests.
 #[derive(Args)]
@@ -141,7 +142,8 @@ fn execute(paths: &Paths, options: &Options, report: &mut Report) -> Result<()> 
     Ok(())
 }
 
-fn cargo(paths: &Paths, command: &str) -> Command {
+/// Prepares cargo for tests.
+pub fn cargo(paths: &Paths, command: &str) -> Command {
     let mut cargo = process::cargo();
     cargo
         .args([command, "--locked"])
@@ -170,7 +172,7 @@ fn format_is_clean(paths: &Paths) -> Result<()> {
 }
 
 /// Says why the live tests cannot run here.
-fn live_obstacle() -> Option<String> {
+pub fn live_obstacle() -> Option<String> {
     if !process::is_root() {
         return Some("they load programs into the kernel: run as root".to_owned());
     }
@@ -181,8 +183,12 @@ fn live_obstacle() -> Option<String> {
 }
 
 /// Installs what the live tests use beside the Docker engine: a browser, what
-/// makes an image without a registry, and programs in Python.
-fn ensure_test_tools(paths: &Paths) -> Result<()> {
+/// makes an image without a registry, what counts the entries of the probes'
+/// maps, and programs in Python.
+///
+/// # Errors
+/// Something cannot be installed.
+pub fn ensure_test_tools(paths: &Paths) -> Result<()> {
     for (programs, packages, purpose) in [
         (
             &["chromium", "chromedriver"][..],
@@ -190,6 +196,7 @@ fn ensure_test_tools(paths: &Paths) -> Result<()> {
             "the browser test",
         ),
         (&["debootstrap"], &["debootstrap"], "images of real servers"),
+        (&["bpftool"], &["bpftool"], "the tests for leaks"),
     ] {
         if programs.iter().any(|name| process::which(name).is_none()) {
             packages::ensure(packages, purpose)?;

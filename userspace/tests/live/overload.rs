@@ -19,7 +19,7 @@ const UVICORN: &str = "uvicorn fastapi_app:app --host 0.0.0.0 --port 8000 --no-a
 
 /// Whether a record is one of these rows, told as it was or with what is known
 /// of it missing, but with nothing invented.
-fn is_true(record: &Record, rows: &[Row]) -> bool {
+pub(crate) fn is_true(record: &Record, rows: &[Row]) -> bool {
     let mut on_port = rows.iter().filter(|row| row.local_port == record.peer_port);
     let is_inside = |row: &Row| {
         row.sent_ns <= record.started_monotonic_ns && record.ended_monotonic_ns <= row.last_byte_ns

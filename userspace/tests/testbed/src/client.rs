@@ -345,7 +345,13 @@ impl Connection {
 
     fn more(&mut self) -> io::Result<()> {
         let mut buffer = [0; 65_536];
-        let n = self.stream.read(&mut buffer)?;
+        let n = loop {
+            match self.stream.read(&mut buffer) {
+                // The kernel does not begin a read with a time limit again.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                other => break other?,
+            }
+        };
         if n == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
         }

@@ -421,6 +421,16 @@ impl Daemon {
         let _ = self.child.wait();
     }
 
+    /// Holds all of its threads, as a debugger would.
+    pub fn hold(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets them go on.
+    pub fn release(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
     /// How it was started, at the address that it has now.
     #[must_use]
     pub fn same_again(&self) -> Start {

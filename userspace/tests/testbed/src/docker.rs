@@ -27,6 +27,8 @@ pub struct Spec<'a> {
     pub labels: Vec<String>,
     /// Further arguments of `docker run`.
     pub more: Vec<String>,
+    /// The engine, as in `DOCKER_HOST`; none for the machine's own.
+    pub host: Option<String>,
 }
 
 impl<'a> Spec<'a> {
@@ -39,6 +41,7 @@ impl<'a> Spec<'a> {
             network: "none".to_owned(),
             labels: Vec::new(),
             more: Vec::new(),
+            host: None,
         }
     }
 
@@ -56,6 +59,13 @@ impl<'a> Spec<'a> {
         self
     }
 
+    /// At another engine.
+    #[must_use]
+    pub fn at(mut self, host: &str) -> Self {
+        self.host = Some(host.to_owned());
+        self
+    }
+
     /// With further arguments of `docker run`, by blanks.
     #[must_use]
     pub fn more(mut self, arguments: &str) -> Self {
@@ -70,6 +80,7 @@ impl<'a> Spec<'a> {
 pub struct Container {
     id: String,
     name: String,
+    host: Option<String>,
 }
 
 impl Container {
@@ -101,8 +112,9 @@ impl Container {
         arguments.extend(spec.more.iter().map(String::as_str));
         arguments.push(spec.image);
         arguments.extend(spec.command.iter().map(String::as_str));
-        let id = docker(&arguments);
-        Self { id, name }
+        let host = spec.host.clone();
+        let id = docker_at(host.as_deref(), &arguments);
+        Self { id, name, host }
     }
 
     /// Its name, which is its service's too unless a label says otherwise.
@@ -123,11 +135,20 @@ impl Container {
     /// If it does not run.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        let pid = docker(&["inspect", "--format", "{{.State.Pid}}", &self.id]);
+        let pid = self.docker(&["inspect", "--format", "{{.State.Pid}}", &self.id]);
         match pid.parse() {
             Ok(0) | Err(_) => panic!("{} does not run: {}", self.name, self.logs()),
             Ok(pid) => pid,
         }
+    }
+
+    /// The same; nothing if it does not run.
+    #[must_use]
+    pub fn try_pid(&self) -> Option<u32> {
+        let arguments = ["inspect", "--format", "{{.State.Pid}}", &self.id];
+        let output = output(self.host.as_deref(), &arguments);
+        let pid = String::from_utf8_lossy(&output.stdout).trim().parse();
+        pid.ok().filter(|pid| *pid > 0)
     }
 
     /// Waits until something in its network listens on `port`, without
@@ -150,13 +171,13 @@ impl Container {
     /// # Panics
     /// If the command fails.
     pub fn execute(&self, command: &[&str]) -> String {
-        docker(&[&["exec", &self.id], command].concat())
+        self.docker(&[&["exec", &self.id], command].concat())
     }
 
     /// The last that it printed.
     #[must_use]
     pub fn logs(&self) -> String {
-        let output = output(&["logs", "--tail", "40", &self.id]);
+        let output = output(self.host.as_deref(), &["logs", "--tail", "40", &self.id]);
         [output.stdout, output.stderr]
             .iter()
             .map(|o| String::from_utf8_lossy(o))
@@ -165,20 +186,38 @@ impl Container {
 
     /// Stops and starts it: same container, other process, other cgroup.
     pub fn restart(&self) {
-        docker(&["restart", "--time", "2", &self.id]);
+        self.docker(&["restart", "--time", "2", &self.id]);
+    }
+
+    /// Holds all of its processes.
+    pub fn pause(&self) {
+        self.docker(&["pause", &self.id]);
+    }
+
+    /// Lets them go on.
+    pub fn unpause(&self) {
+        self.docker(&["unpause", &self.id]);
     }
 
     /// Gives it another name.
     pub fn rename(&mut self, name: &str) {
         let name = format!("{name}-{}", process::id());
-        docker(&["rename", &self.id, &name]);
+        self.docker(&["rename", &self.id, &name]);
         self.name = name;
+    }
+
+    #[track_caller]
+    fn docker(&self, arguments: &[&str]) -> String {
+        docker_at(self.host.as_deref(), arguments)
     }
 }
 
 impl Drop for Container {
     fn drop(&mut self) {
-        output(&["rm", "--force", "--volumes", &self.id]);
+        output(
+            self.host.as_deref(),
+            &["rm", "--force", "--volumes", &self.id],
+        );
     }
 }
 
@@ -199,7 +238,7 @@ fn sweep() {
             continue;
         };
         if !fs::exists(format!("/proc/{owner}")).unwrap_or(true) {
-            output(&["rm", "--force", "--volumes", id]);
+            output(None, &["rm", "--force", "--volumes", id]);
         }
     }
 }
@@ -210,7 +249,16 @@ fn sweep() {
 /// If it fails.
 #[track_caller]
 pub fn docker(arguments: &[&str]) -> String {
-    let output = output(arguments);
+    docker_at(None, arguments)
+}
+
+/// As [`docker`], at the engine of `host`, or the machine's own.
+///
+/// # Panics
+/// If it fails.
+#[track_caller]
+pub fn docker_at(host: Option<&str>, arguments: &[&str]) -> String {
+    let output = output(host, arguments);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),
@@ -220,8 +268,10 @@ pub fn docker(arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-fn output(arguments: &[&str]) -> Output {
+fn output(host: Option<&str>, arguments: &[&str]) -> Output {
+    let host = host.into_iter().flat_map(|host| ["--host", host]);
     Command::new("docker")
+        .args(host)
         .args(arguments)
         .output()
         .unwrap_or_else(|error| panic!("run docker: {error}; install docker.io"))

@@ -17,6 +17,20 @@ pub fn enter(pid: u32) {
         .unwrap_or_else(|error| panic!("enter {path:?}: {error}"));
 }
 
+/// Runs `work` on a thread inside the network namespace of process `pid`;
+/// nothing if that process has ended.
+pub fn try_run<T: Send>(pid: u32, work: impl FnOnce() -> T + Send) -> Option<T> {
+    let namespace = File::open(format!("/proc/{pid}/ns/net")).ok()?;
+    let worker = || {
+        setns(namespace, CloneFlags::CLONE_NEWNET).ok()?;
+        Some(work())
+    };
+    thread::scope(|scope| match scope.spawn(worker).join() {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
+
 /// Runs `work` on a thread inside the network namespace of process `pid`, or
 /// in our own without one.
 pub fn run<T: Send>(pid: Option<u32>, work: impl FnOnce() -> T + Send) -> T {

@@ -4,15 +4,19 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 const DOCKER: &str = "/var/run/docker.sock";
 
-/// A relay to the real Docker; cut when dropped.
+/// A relay to a Docker; cut when dropped.
 #[derive(Debug)]
 pub struct Relay {
     path: PathBuf,
+    /// Whether bytes are kept waiting.
+    held: Arc<AtomicBool>,
     state: Arc<Mutex<State>>,
     accepting: Option<JoinHandle<()>>,
 }
@@ -32,7 +36,16 @@ impl Relay {
     /// If the path is taken.
     #[must_use]
     pub fn open(path: &Path) -> Self {
-        Self::start(path, true)
+        Self::start(path, Some(Path::new(DOCKER)))
+    }
+
+    /// Listens at `path` for the Docker at another place.
+    ///
+    /// # Panics
+    /// If the path is taken.
+    #[must_use]
+    pub fn to(docker: &Path, path: &Path) -> Self {
+        Self::start(path, Some(docker))
     }
 
     /// Listens at `path`, takes every connection, and never answers.
@@ -41,7 +54,13 @@ impl Relay {
     /// If the path is taken.
     #[must_use]
     pub fn hung(path: &Path) -> Self {
-        Self::start(path, false)
+        Self::start(path, None)
+    }
+
+    /// Keeps everything waiting, connections that are open too, or lets it go
+    /// on.
+    pub fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::Relaxed);
     }
 
     /// The first line of every request so far.
@@ -58,14 +77,17 @@ impl Relay {
         lines
     }
 
-    fn start(path: &Path, relays: bool) -> Self {
+    fn start(path: &Path, docker: Option<&Path>) -> Self {
         let listener =
             UnixListener::bind(path).unwrap_or_else(|error| panic!("listen at {path:?}: {error}"));
         let state = Arc::new(Mutex::new(State::default()));
-        let shared = Arc::clone(&state);
-        let accepting = thread::spawn(move || accept(&listener, &shared, relays));
+        let held = Arc::new(AtomicBool::new(false));
+        let (shared, is_held) = (Arc::clone(&state), Arc::clone(&held));
+        let docker = docker.map(Path::to_owned);
+        let accepting = thread::spawn(move || accept(&listener, &shared, &docker, &is_held));
         Self {
             path: path.to_owned(),
+            held,
             state,
             accepting: Some(accepting),
         }
@@ -74,6 +96,7 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
+        self.hold(false);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.closing = true;
         for stream in state.streams.drain(..) {
@@ -90,13 +113,20 @@ impl Drop for Relay {
     }
 }
 
-fn accept(listener: &UnixListener, state: &Mutex<State>, relays: bool) {
+fn accept(
+    listener: &UnixListener,
+    state: &Mutex<State>,
+    docker: &Option<PathBuf>,
+    held: &Arc<AtomicBool>,
+) {
     for client in listener.incoming().flatten() {
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.closing {
             return;
         }
-        if relays && let Ok(docker) = UnixStream::connect(DOCKER) {
+        if let Some(docker) = docker
+            && let Ok(docker) = UnixStream::connect(docker)
+        {
             let asked = Arc::new(Mutex::new(Vec::new()));
             let pairs = [
                 (client.try_clone(), docker.try_clone(), Some(asked.clone())),
@@ -105,7 +135,8 @@ fn accept(listener: &UnixListener, state: &Mutex<State>, relays: bool) {
             state.asked.push(asked);
             for pair in pairs {
                 if let (Ok(from), Ok(to), note) = pair {
-                    thread::spawn(move || carry(from, to, note.as_deref()));
+                    let held = Arc::clone(held);
+                    thread::spawn(move || carry(from, to, note.as_deref(), &held));
                 }
             }
             state.streams.push(docker);
@@ -115,10 +146,18 @@ fn accept(listener: &UnixListener, state: &Mutex<State>, relays: bool) {
 }
 
 /// Moves bytes until either side ends, and then ends both.
-fn carry(mut from: UnixStream, mut to: UnixStream, note: Option<&Mutex<Vec<u8>>>) {
+fn carry(
+    mut from: UnixStream,
+    mut to: UnixStream,
+    note: Option<&Mutex<Vec<u8>>>,
+    held: &AtomicBool,
+) {
     let mut buffer = [0; 16_384];
     loop {
         let moved = from.read(&mut buffer).and_then(|n| {
+            while held.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(20));
+            }
             if let Some(note) = note {
                 let mut note = note.lock().unwrap_or_else(PoisonError::into_inner);
                 note.extend_from_slice(&buffer[..n]);
