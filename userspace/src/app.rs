@@ -16,7 +16,7 @@ use modeltap_capture::control::{Control, Network};
 use modeltap_capture::features::{Feature, Features};
 use modeltap_capture::loader::Probes;
 use modeltap_capture::ring::DrainCounts;
-use modeltap_capture::{clock, loader, memory, ring};
+use modeltap_capture::{clock, cut, loader, memory, ring};
 use modeltap_core::connection::CgroupId;
 use modeltap_core::container::{Container, Inspect};
 use modeltap_core::history::Batch;
@@ -27,7 +27,7 @@ use modeltap_discovery::resources::Target;
 use modeltap_discovery::{DiscoveryEvent, listeners};
 use modeltap_export::notify::{self, Notifiers};
 use modeltap_metrics::LiveSnapshot;
-use modeltap_store::{ProbeCommand, Reader, Retention, Store, StoreConfig, Writer};
+use modeltap_store::{ProbeCommand, Reader, Retention, Store, StoreConfig, Writer, takes_over_cut};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -270,6 +270,9 @@ fn open_store(config: &Config) -> anyhow::Result<(Writer, Reader)> {
         variables: Vec::new(),
         timeout: PROBE_TIMEOUT,
     });
+    if !cut::ask_on_failure(takes_over_cut) {
+        tracing::warn!("a disk that fails while history is written may end this process");
+    }
     Ok(Store::open(store)?)
 }
 

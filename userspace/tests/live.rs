@@ -28,6 +28,8 @@ mod cost;
 mod counts;
 #[path = "live/discovery.rs"]
 mod discovery;
+#[path = "live/disk.rs"]
+mod disk;
 #[path = "live/faults.rs"]
 mod faults;
 #[path = "live/history.rs"]

@@ -183,8 +183,8 @@ pub fn live_obstacle() -> Option<String> {
 }
 
 /// Installs what the live tests use beside the Docker engine: a browser, what
-/// makes an image without a registry, what counts the entries of the probes'
-/// maps, and programs in Python.
+/// makes an image without a registry, what makes a disk, what counts the
+/// entries of the probes' maps, and programs in Python.
 ///
 /// # Errors
 /// Something cannot be installed.
@@ -197,6 +197,7 @@ pub fn ensure_test_tools(paths: &Paths) -> Result<()> {
         ),
         (&["debootstrap"], &["debootstrap"], "images of real servers"),
         (&["bpftool"], &["bpftool"], "the tests for leaks"),
+        (&["mkfs.ext4"], &["e2fsprogs"], "a disk that fails"),
     ] {
         if programs.iter().any(|name| process::which(name).is_none()) {
             packages::ensure(packages, purpose)?;

@@ -17,7 +17,7 @@ const WRITTEN_WITHIN: Duration = Duration::from_secs(90);
 
 /// Requests of a service by the history.
 #[track_caller]
-fn remembered(daemon: &Daemon, service: &str) -> u64 {
+pub(crate) fn remembered(daemon: &Daemon, service: &str) -> u64 {
     let now = daemon.status();
     let now = now.started_unix_ms + (now.uptime_seconds * 1e3) as u64;
     let (from, to) = (now - 600_000, now + 60_000);

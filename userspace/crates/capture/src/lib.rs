@@ -10,6 +10,7 @@
 
 pub mod clock;
 pub mod control;
+pub mod cut;
 pub mod decode;
 pub mod features;
 pub mod loader;

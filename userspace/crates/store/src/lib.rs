@@ -14,7 +14,8 @@
 //! - A file that cannot be used is never deleted or overwritten: it is moved
 //!   aside under a name with the time, and a new one is begun.
 //! - While the disk refuses, writing is tried again every second, and resumes
-//!   by itself.
+//!   by itself. A log of which it is not known what it holds is never written
+//!   to: the database is opened anew first, as after a crash.
 #![forbid(unsafe_code)]
 
 mod alerts;
@@ -41,6 +42,7 @@ mod schema;
 mod shared;
 mod sums;
 mod tiers;
+mod uncut;
 mod watch;
 mod writer;
 
@@ -65,6 +67,7 @@ pub use sandbox::{MAX_SQL_BYTES, MAX_SQL_ROWS, SqlAnswer, SqlValue};
 pub use schema::SCHEMA_VERSION;
 pub use shared::{Counts, Stats};
 pub use tiers::Retention;
+pub use uncut::takes_over_cut;
 pub use writer::Writer;
 
 use crate::shared::Shared;
@@ -124,8 +127,8 @@ impl Store {
     ///
     /// # Errors
     /// The place cannot be written, or another process has the file; nothing
-    /// was changed then. A full disk and a read-only one are no errors:
-    /// writing begins when they let it.
+    /// was changed then. A disk that is full, read-only or failing is no
+    /// error: writing begins when it lets it.
     pub fn open(config: StoreConfig) -> Result<(Writer, Reader), OpenError> {
         let StoreConfig {
             path,
@@ -153,7 +156,7 @@ impl Store {
                 Some(opened.connection)
             }
             // It may end without anybody's doing, and what is live goes on.
-            Err(error) if error.is_full_or_read_only() => {
+            Err(error) if error.may_pass() => {
                 shared.failed(&error.in_one_line());
                 None
             }

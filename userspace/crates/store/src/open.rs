@@ -20,7 +20,7 @@ use duckdb::Connection;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use crate::probe::{Finding, ProbeCommand, examine_in_child, is_full_or_read_only, one_line};
+use crate::probe::{Finding, ProbeCommand, examine_in_child, is_about_room, is_failing, one_line};
 use crate::reclaim::remove_copy;
 use crate::schema::{SchemaError, connect, migrate};
 
@@ -68,16 +68,14 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Whether the disk is full or read-only, which passes.
-    pub(crate) fn is_full_or_read_only(&self) -> bool {
+    /// Whether the disk is full, read-only or failing, which passes.
+    pub(crate) fn may_pass(&self) -> bool {
         match self {
-            Self::Unwritable { source, .. } => matches!(
-                source.kind(),
-                io::ErrorKind::StorageFull
-                    | io::ErrorKind::QuotaExceeded
-                    | io::ErrorKind::ReadOnlyFilesystem
-            ),
-            Self::Refused { reason, .. } => is_full_or_read_only(reason),
+            Self::Unwritable { source, .. } => {
+                let text = source.to_string();
+                is_about_room(&text) || is_failing(&text)
+            }
+            Self::Refused { reason, .. } => is_about_room(reason) || is_failing(reason),
             Self::Locked { .. } | Self::Probe { .. } => false,
         }
     }
@@ -337,7 +335,7 @@ fn examine_file(path: &Path) -> Result<Content, OpenError> {
 }
 
 /// Tries what DuckDB will do, because the system's own error is clearer.
-fn check_writable(path: &Path) -> Result<(), OpenError> {
+pub(crate) fn check_writable(path: &Path) -> Result<(), OpenError> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

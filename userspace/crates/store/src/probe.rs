@@ -226,24 +226,25 @@ pub(crate) fn is_about_damage(error: &str) -> bool {
 /// Whether an error is about reaching or writing the file, and says nothing of
 /// what is in it.
 fn is_about_the_disk(error: &str) -> bool {
-    let others = [
-        "Permission denied",
-        "File too large",
-        "Too many open files",
-        "Input/output error",
-    ];
-    is_full_or_read_only(error) || others.iter().any(|cause| error.contains(cause))
+    let others = ["Permission denied", "File too large", "Too many open files"];
+    is_about_room(error) || is_failing(error) || others.iter().any(|cause| error.contains(cause))
 }
 
-/// Whether an error says that the disk takes nothing at the moment.
-pub(crate) fn is_full_or_read_only(error: &str) -> bool {
-    [
+/// Whether an error says that the disk is full.
+pub(crate) fn is_about_room(error: &str) -> bool {
+    let causes = ["No space left", "Disk quota exceeded"];
+    causes.iter().any(|cause| error.contains(cause))
+}
+
+/// Whether an error says that the disk is read-only or fails: what was just
+/// written to it may be there or not.
+pub(crate) fn is_failing(error: &str) -> bool {
+    let causes = [
         "Read-only file system",
-        "No space left",
-        "Disk quota exceeded",
-    ]
-    .iter()
-    .any(|cause| error.contains(cause))
+        "Input/output error",
+        "fsync failed",
+    ];
+    causes.iter().any(|cause| error.contains(cause))
 }
 
 /// `Conflicting lock is held in /usr/bin/modeltap (PID 4242) by user root`.

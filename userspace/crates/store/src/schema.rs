@@ -223,6 +223,9 @@ pub(crate) fn connect(
         .with("checkpoint_threshold", CHECKPOINT_THRESHOLD)?
         .with("max_temp_directory_size", MAX_TEMPORARY)?;
     let connection = Connection::open_with_flags(path, config)?;
+    // Checkpoints are asked for: a database that is closed because its disk
+    // failed has to stay as it is there.
+    connection.execute_batch("PRAGMA disable_checkpoint_on_shutdown")?;
     if let Some(directory) = directory_of(path).to_str() {
         // Whatever SQL it is given, it reaches no other file and no network.
         // What it may reach has to be said before the rest is forbidden.

@@ -2,7 +2,8 @@
 
 mod room;
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread::JoinHandle;
@@ -17,12 +18,13 @@ use tracing::{error, info, warn};
 use crate::alerts::{self, Edit, EditError, Edited};
 use crate::open::{self, OpenError, Why};
 use crate::pending::Pending;
-use crate::probe::{ProbeCommand, is_about_damage, one_line};
+use crate::probe::{ProbeCommand, is_about_damage, is_failing, one_line};
 use crate::reclaim::Reclaim;
 use crate::schema::{APPENDED, SUMS};
 use crate::shared::{Counts, Shared, Stats};
 use crate::sums;
 use crate::tiers::{Aging, Retention, Step};
+use crate::uncut::n_uncut;
 
 /// Time between attempts while writing fails.
 const RETRY: Duration = Duration::from_secs(1);
@@ -81,10 +83,12 @@ impl Writer {
         let (inbox, messages) = mpsc::sync_channel(config.queue.max(1));
         let aging = Aging::new(config.retention);
         let retry_at = connection.is_none().then(Instant::now);
+        let sure = Sure::of(&config.path);
         let mut worker = Worker {
             config,
             shared: Arc::clone(&shared),
             connection,
+            sure: Some(sure),
             run: None,
             written_batch: 0,
             pending: Pending::default(),
@@ -196,6 +200,28 @@ enum WriteError {
     Database(#[from] duckdb::Error),
     #[error(transparent)]
     Open(#[from] OpenError),
+    #[error("the log could not be cut after a failed commit")]
+    Uncut,
+}
+
+/// What has to be as it was when the database was opened, or nothing may be
+/// written to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sure {
+    /// Device and number of the file at the database's path: another is there
+    /// once a disk was taken off or put on.
+    file: Option<(u64, u64)>,
+    n_uncut: u64,
+}
+
+impl Sure {
+    fn of(path: &Path) -> Self {
+        let file = std::fs::metadata(path).ok();
+        Self {
+            file: file.map(|file| (file.dev(), file.ino())),
+            n_uncut: n_uncut(),
+        }
+    }
 }
 
 struct Worker {
@@ -203,6 +229,8 @@ struct Worker {
     shared: Arc<Shared>,
     /// `None` while the database is closed after a failure.
     connection: Option<Connection>,
+    /// `None` after a failure that may have left anything in the log.
+    sure: Option<Sure>,
     /// This start's name in the table of runs, once it is there.
     run: Option<String>,
     written_batch: u64,
@@ -265,21 +293,23 @@ impl Worker {
     }
 
     fn edit(&mut self, edit: &Edit) -> Result<(), EditError> {
-        let Some(connection) = &mut self.connection else {
+        let is_in_doubt = self.is_in_doubt();
+        let Some(connection) = self.connection.as_mut().filter(|_| !is_in_doubt) else {
             let error = self.shared.stats().error;
             return Err(EditError::Refused(
                 error.unwrap_or_else(|| "it is closed".into()),
             ));
         };
         alerts::edit(connection, edit).map_err(|error| {
-            self.reopen_if_broken();
-            EditError::Refused(one_line(&error.to_string()))
+            let error = one_line(&error.to_string());
+            self.doubt(&error);
+            EditError::Refused(error)
         })
     }
 
     /// Writes everything that waits, in one transaction.
     fn write(&mut self) {
-        if self.pending.is_empty() && self.connection.is_some() {
+        if self.pending.is_empty() && self.connection.is_some() && !self.is_in_doubt() {
             self.retry_at = None;
             return;
         }
@@ -293,8 +323,8 @@ impl Worker {
             }
             Err(error) => {
                 let error = match error {
-                    WriteError::Database(error) => error.to_string(),
                     WriteError::Open(error) => error.in_one_line(),
+                    error => error.to_string(),
                 };
                 if self.reclaim.is_some() {
                     self.abandon_reclaim("history cannot be written");
@@ -309,11 +339,17 @@ impl Worker {
     }
 
     fn try_write(&mut self) -> Result<(), WriteError> {
-        if self.connection.is_none() {
+        if self.is_in_doubt() {
+            // What is committed can be read until it can be written again.
+            open::check_writable(&self.config.path)?;
+            self.close("the disk failed");
+        }
+        let is_closed = self.connection.is_none();
+        if is_closed {
             self.reopen()?;
         }
         let connection = self.connection.as_mut().expect("it was just opened");
-        if self.retry_at.is_some()
+        if (is_closed || self.retry_at.is_some())
             && let Some(run) = &self.run
         {
             // The commit that failed may have been made all the same.
@@ -363,6 +399,9 @@ impl Worker {
             duckdb::params![last, self.run.as_deref()],
         )?;
         transaction.commit()?;
+        if self.sure.is_none_or(|sure| sure.n_uncut != n_uncut()) {
+            return Err(WriteError::Uncut);
+        }
         self.written_batch = last;
         if let Some(reclaim) = &self.reclaim
             && let Err(error) = reclaim.append(connection, &self.pending, late.as_ref())
@@ -377,6 +416,10 @@ impl Worker {
     }
 
     fn age(&mut self) {
+        if self.is_in_doubt() {
+            self.retry_at = Some(Instant::now());
+            return;
+        }
         if self.reclaim.is_some() {
             self.finish_reclaim();
             self.aging_at = Instant::now() + RECLAIM_LOOK;
@@ -414,7 +457,7 @@ impl Worker {
     /// Does what a failure asks for: a damaged file makes way for a new one, if
     /// it stays damaged.
     fn mend(&mut self, error: &str) {
-        self.reopen_if_broken();
+        self.doubt(error);
         if !is_about_damage(error) {
             return;
         }
@@ -423,8 +466,7 @@ impl Worker {
             return;
         }
         self.n_damaged = 0;
-        self.shared.close_readers();
-        self.connection = None;
+        self.close("it is damaged");
         match open::replace(&self.config.path, Why::Damaged(error)) {
             Ok(notice) => {
                 error!(notice, "the history file is damaged");
@@ -437,20 +479,33 @@ impl Worker {
         }
     }
 
-    /// After a failed write DuckDB may refuse everything until it is opened
-    /// again.
-    fn reopen_if_broken(&mut self) {
+    /// Notes what a failure leaves unsure. DuckDB may refuse everything until
+    /// it is opened again; and where the disk fails, its log may hold a part
+    /// of the transaction, or all of it.
+    fn doubt(&mut self, error: &str) {
+        if is_failing(error) {
+            self.sure = None;
+        }
         let is_broken = self
             .connection
             .as_ref()
             .is_some_and(|connection| connection.execute_batch("SELECT 1").is_err());
         if is_broken {
-            if self.reclaim.is_some() {
-                self.abandon_reclaim("the database broke");
-            }
-            self.shared.close_readers();
-            self.connection = None;
+            self.close("the database broke");
         }
+    }
+
+    /// Whether the open database has to be opened again before it is written.
+    fn is_in_doubt(&self) -> bool {
+        self.connection.is_some() && self.sure != Some(Sure::of(&self.config.path))
+    }
+
+    fn close(&mut self, why: &str) {
+        if self.reclaim.is_some() {
+            self.abandon_reclaim(why);
+        }
+        self.shared.close_readers();
+        self.connection = None;
     }
 
     /// Opens the database again, as carefully as at the start.
@@ -460,6 +515,8 @@ impl Worker {
             // A full disk left it where a new file was to begin.
             let _gone = std::fs::remove_file(&config.path);
         }
+        // As it is before: what fails meanwhile leaves it in doubt.
+        let n_uncut = n_uncut();
         let opened = open::open(
             &config.path,
             config.memory_limit_bytes,
@@ -469,6 +526,10 @@ impl Worker {
         self.shared.notice(opened.notice);
         self.shared.open_readers(&opened.connection)?;
         self.connection = Some(opened.connection);
+        self.sure = Some(Sure {
+            n_uncut,
+            ..Sure::of(&self.config.path)
+        });
         Ok(())
     }
 
@@ -490,7 +551,9 @@ impl Worker {
         if let Some(reclaim) = self.reclaim.take() {
             reclaim.abandon(self.connection.as_ref());
         }
+        let is_in_doubt = self.is_in_doubt();
         if let Some(connection) = self.connection.take()
+            && !is_in_doubt
             && let Err(error) = connection.execute_batch("CHECKPOINT")
         {
             // The log has it all the same.
