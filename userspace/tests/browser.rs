@@ -5,6 +5,10 @@
 
 #[path = "browser/alerts.rs"]
 mod alerts;
+#[path = "browser/looks.rs"]
+mod looks;
+#[path = "browser/narrowing.rs"]
+mod narrowing;
 #[path = "browser/session.rs"]
 mod session;
 #[path = "browser/why.rs"]
@@ -21,39 +25,18 @@ use modeltap_testbed::load::{self, Target};
 use modeltap_testbed::truth::{self, Counts};
 use serde_json::Value;
 
+use crate::looks::{SIZES, take_pictures, take_pictures_in_chinese};
 use crate::session::{Browser, Scheme};
 
 /// Longest time until the page shows something.
-const SHOWS_WITHIN: Duration = Duration::from_secs(20);
+const SHOWS_WITHIN: Duration = Duration::from_secs(60);
 /// Longest time until the requests that stand for a minute are written.
 const KEPT_WITHIN: Duration = Duration::from_secs(100);
 /// Longest time until the page has found the daemon again.
 const RECONNECTS_WITHIN: Duration = Duration::from_secs(40);
 
-/// Widths and heights of the pictures: a desk and a telephone.
-const SIZES: [(u32, u32); 2] = [(1440, 900), (390, 844)];
-
 fn url(daemon: &Daemon, path: &str) -> String {
     format!("http://{}{path}", daemon.address())
-}
-
-/// Takes pictures of the page as it is, and checks that it fits each size.
-#[track_caller]
-fn take_pictures(browser: &Browser, name: &str) {
-    for (width, height) in SIZES {
-        for scheme in [Scheme::Dark, Scheme::Light] {
-            browser.view(width, height, scheme);
-            // Charts follow the size with their next frame.
-            std::thread::sleep(Duration::from_millis(400));
-            browser.screenshot(name, width, scheme);
-            let wide = browser.evaluate("return document.documentElement.scrollWidth");
-            assert!(
-                wide.as_u64() <= Some(u64::from(width)),
-                "{name} at {width}: {wide} wide"
-            );
-        }
-    }
-    browser.view(SIZES[0].0, SIZES[0].1, Scheme::Dark);
 }
 
 /// The totals that the service's page shows.
@@ -148,6 +131,8 @@ fn page_shows_the_numbers_of_a_known_load_and_survives_its_daemon() {
     let badge = browser.text("[data-testid='capture-badge']").unwrap();
     assert!(badge.contains("100"), "everything was captured: {badge:?}");
     take_pictures(&browser, "overview");
+    take_pictures_in_chinese(&browser, "overview");
+    narrowing::keys_lead_about(&browser);
 
     browser.open(&url(&daemon, &format!("/services/{}", container.name())));
     let sent = truth::sent(&rows);
@@ -169,25 +154,42 @@ fn page_shows_the_numbers_of_a_known_load_and_survives_its_daemon() {
     await_that("single requests of the range", KEPT_WITHIN, || {
         shows_failed_alone(&browser) && browser.shows("[data-testid='slowest'] td.time")
     });
-    browser.evaluate("document.querySelector('[data-testid=failed] button').click()");
+    browser.click("[data-testid='failed'] button");
     let detail = "[data-testid='request-detail'][open] h2";
     await_that("a request's details", SHOWS_WITHIN, || {
         browser.shows(detail)
     });
     browser.evaluate("document.querySelector('dialog[open]').close()");
     take_pictures(&browser, "service");
+    take_pictures_in_chinese(&browser, "service");
+    // The routes' table is of the last minute.
+    let more = load::run(
+        Target::inside(&container, 8000),
+        load::spread(load::mix(100)),
+    );
+    assert!(!more.is_empty());
+    narrowing::page_narrows_and_links_lead_back(&browser, container.name());
     container.restart();
     for kind in ["container_stopped", "container_started"] {
         let told = format!("[data-testid='event'][data-kind='{kind}']");
         await_that("what happened", SHOWS_WITHIN, || browser.shows(&told));
     }
-    assert!(browser.shows(".chart .mark b"), "no mark on the charts");
+    await_that("a mark on the charts", SHOWS_WITHIN, || {
+        browser.shows(".chart .mark b")
+    });
     take_pictures(&browser, "restarted");
+    browser.open(&url(&daemon, "/requests"));
+    await_that("the requests", SHOWS_WITHIN, || {
+        browser.shows("[data-testid='request-row']")
+    });
+    take_pictures(&browser, "requests");
+    take_pictures_in_chinese(&browser, "requests");
     browser.open(&url(&daemon, "/system"));
     await_that("the system page", SHOWS_WITHIN, || {
         browser.shows("[data-testid='events']")
     });
     take_pictures(&browser, "system");
+    take_pictures_in_chinese(&browser, "system");
     assert_eq!(foreign_requests(&browser), serde_json::json!([]));
     assert_eq!(browser.complaints(), Vec::<String>::new());
 

@@ -3,46 +3,47 @@
 use modeltap_api_types::{CaptureStatus, CountsDifference, RequestCounts, Service, ServiceCapture};
 
 use crate::format;
+use crate::words::{W, phrases, t};
 
 /// What became of a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fate {
     /// Its word.
-    pub name: &'static str,
+    pub name: W,
     /// What the word means.
-    pub meaning: &'static str,
+    pub meaning: W,
     /// The design token of its colour.
     pub token: &'static str,
 }
 
 const PARSED: Fate = Fate {
-    name: "parsed",
-    meaning: "understood as part of a message",
+    name: W::ParsedWord,
+    meaning: W::ParsedMeans,
     token: "--c2",
 };
 const SKIPPED: Fate = Fate {
-    name: "skipped",
-    meaning: "part of no HTTP message",
+    name: W::SkippedWord,
+    meaning: W::SkippedMeans,
     token: "--c1",
 };
 const TRUNCATED: Fate = Fate {
-    name: "truncated",
-    meaning: "needed, but captured short",
+    name: W::TruncatedWord,
+    meaning: W::TruncatedMeans,
     token: "--c4",
 };
 const LOST: Fate = Fate {
-    name: "lost",
-    meaning: "the kernel's ring was full",
+    name: W::LostWord,
+    meaning: W::LostMeans,
     token: "--c5",
 };
 const DROPPED: Fate = Fate {
-    name: "dropped",
-    meaning: "a queue of the daemon was full",
+    name: W::DroppedWord,
+    meaning: W::DroppedMeans,
     token: "--c6",
 };
 const PENDING: Fate = Fate {
-    name: "on their way",
-    meaning: "between the probes and the parser just now",
+    name: W::OnTheirWay,
+    meaning: W::OnTheirWayMeans,
     token: "--c3",
 };
 
@@ -111,7 +112,7 @@ impl Bytes {
         let fates = self
             .fates
             .iter()
-            .map(|(fate, n)| format!("{} {}", fate.name, format::bytes(*n).text()));
+            .map(|(fate, n)| phrases::counted(t(fate.name), &format::bytes(*n).text()));
         fates.collect::<Vec<_>>().join(", ")
     }
 
@@ -178,7 +179,7 @@ pub fn compared(
 ) -> Vec<Compared> {
     const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
     let requests = Compared {
-        name: "requests",
+        name: t(W::RequestsWord),
         kernel: kernel.map(|k| k.requests),
         seen: seen.requests,
         difference: difference.map(|d| d.requests),
@@ -198,7 +199,7 @@ pub fn compared(
 pub fn difference_text(difference: Option<i64>) -> String {
     match difference {
         None => format::UNKNOWN.to_owned(),
-        Some(0) => "exact".to_owned(),
+        Some(0) => t(W::Exact).to_owned(),
         Some(n) => {
             let sign = if n > 0 { '+' } else { '\u{2212}' };
             format!("{sign}{}", format::count(n.unsigned_abs()))
@@ -266,29 +267,12 @@ impl Agreement {
     #[must_use]
     pub fn words(self) -> (&'static str, &'static str) {
         match self {
-            Self::Exact => (
-                "ok",
-                "Exact: the kernel's own counts and what was parsed are the same.",
-            ),
-            Self::UnderWay => (
-                "idle",
-                "Nothing was lost: the two are apart by what is under way just now.",
-            ),
-            Self::Unknown => (
-                "idle",
-                "The kernel's own counts are not there, as in a recording: what was parsed stands \
-                 alone.",
-            ),
-            Self::Missed => (
-                "warn",
-                "More in the kernel than was parsed: the difference was missed.",
-            ),
-            Self::Over => (
-                "idle",
-                "More was parsed than the kernel counted: of pipelined requests it counts one a \
-                 read.",
-            ),
-            Self::Unseen => ("warn", "Some requests move unseen: neither count has them."),
+            Self::Exact => ("ok", t(W::AgreeExact)),
+            Self::UnderWay => ("idle", t(W::AgreeUnderWay)),
+            Self::Unknown => ("idle", t(W::AgreeUnknown)),
+            Self::Missed => ("warn", t(W::AgreeMissed)),
+            Self::Over => ("idle", t(W::AgreeOver)),
+            Self::Unseen => ("warn", t(W::AgreeUnseen)),
         }
     }
 }
@@ -357,15 +341,11 @@ pub fn is_unseen(service: &Service) -> bool {
 #[must_use]
 pub fn unseen_sentence(bytes: u64, kernel: &str) -> String {
     let release = if kernel.is_empty() {
-        "this kernel".to_owned()
+        t(W::ThisKernel).to_owned()
     } else {
-        format!("this kernel ({kernel})")
+        phrases::kernel_named(kernel)
     };
-    format!(
-        "{} moved by io_uring, in ways that {release} is too old to show. Requests of this \
-         service are missing here; a newer kernel shows them.",
-        format::bytes(bytes).text()
-    )
+    phrases::unseen(&format::bytes(bytes).text(), &release)
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ fn bytes_of_a_service_are_accounted_for_by_fate() {
         bytes_pending: 5,
         ..ServiceCapture::default()
     });
-    let named: Vec<_> = bytes.fates.iter().map(|(f, n)| (f.name, *n)).collect();
+    let named: Vec<_> = bytes.fates.iter().map(|(f, n)| (t(f.name), *n)).collect();
     assert_eq!(
         named,
         [

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use modeltap_api_types::{RulePreview, ServicePreview};
 
 use crate::format;
+use crate::words::{W, phrases, t};
 
 /// The box it is drawn in; stretched to the size it is given.
 pub const WIDTH: f64 = 1_000.0;
@@ -85,12 +86,10 @@ pub fn verdict(service: &ServicePreview) -> String {
         .sum();
     let lasted = format::span(lasted as f64 / 1e3);
     match service.episodes.len() {
-        _ if service.values.iter().all(Option::is_none) => {
-            "history tells nothing of this figure here; the rule is judged from now on".to_owned()
-        }
-        0 => "would not have fired".to_owned(),
-        1 => format!("would have fired once, for {lasted}"),
-        n => format!("would have fired {n} times, for {lasted} in all"),
+        _ if service.values.iter().all(Option::is_none) => t(W::HistoryTellsNothing).to_owned(),
+        0 => t(W::WouldNotHaveFired).to_owned(),
+        1 => phrases::fired_once(&lasted),
+        n => phrases::fired_times(&n.to_string(), &lasted),
     }
 }
 

@@ -4,6 +4,8 @@
 use modeltap_api_types::{Alert, AlertMetric, AlertRule, Condition};
 
 use crate::format::{self, Quantity};
+use crate::json;
+use crate::words::{W, phrases, t};
 
 /// Alerts held, whatever the daemon sends.
 pub const MAX_ALERTS: usize = 1_000;
@@ -92,7 +94,7 @@ pub fn parse_span(text: &str) -> Option<u64> {
         let end = rest.find(|c: char| !c.is_ascii_digit());
         let (number, after) = rest.split_at(end.unwrap_or(rest.len()));
         let after = after.trim_start();
-        let end = after.find(|c: char| !c.is_alphabetic());
+        let end = after.find(|c: char| !c.is_ascii_alphabetic());
         let (unit, after) = after.split_at(end.unwrap_or(after.len()));
         let length = match unit {
             "" | "s" | "sec" => 1,
@@ -131,36 +133,25 @@ pub fn rule_words(rule: &AlertRule, metrics: &[AlertMetric]) -> String {
     let span = |seconds: u64| format::span(seconds as f64);
     let window = span(rule.window_seconds);
     let mut words = match rule.condition {
-        Condition::Above { threshold, .. } => {
-            format!("{what} above {} over {window}", value(threshold))
-        }
-        Condition::Below { threshold, .. } => {
-            format!("{what} below {} over {window}", value(threshold))
-        }
+        Condition::Above { threshold, .. } => phrases::above(what, &value(threshold), &window),
+        Condition::Below { threshold, .. } => phrases::below(what, &value(threshold), &window),
         Condition::AgainstPast {
             factor,
             past_seconds,
             floor,
         } => {
-            let floor = if floor > 0.0 {
-                format!(" and above {}", value(floor))
-            } else {
-                String::new()
-            };
-            let (factor, past) = (plain(factor), span(past_seconds));
-            format!("{what} over {window} more than {factor} times its median of {past}{floor}")
+            let past = span(past_seconds);
+            let mut words = phrases::against_past(what, &window, &plain(factor), &past);
+            if floor > 0.0 {
+                words.push_str(&phrases::and_above(&value(floor)));
+            }
+            words
         }
-        Condition::NoTraffic { past_seconds } => format!(
-            "no request for {window}, where there were some in the {} before",
-            span(past_seconds)
-        ),
-        Condition::Anomaly { deviations } => format!(
-            "{what} over {window} further than {} deviations from what is usual at that time",
-            plain(deviations)
-        ),
+        Condition::NoTraffic { past_seconds } => phrases::gone(&window, &span(past_seconds)),
+        Condition::Anomaly { deviations } => phrases::anomaly(what, &window, &plain(deviations)),
     };
     if rule.for_seconds > 0 {
-        words.push_str(&format!(", for {}", span(rule.for_seconds)));
+        words.push_str(&phrases::held_for(&span(rule.for_seconds)));
     }
     words
 }
@@ -201,31 +192,31 @@ pub enum Field {
 }
 
 /// Every field, in the order of `Field`: its name in the API and on the page.
-const FIELDS: [(Field, &str, &str); 15] = [
-    (Field::Name, "name", "Name"),
-    (Field::Service, "service", "Service"),
-    (Field::Metric, "metric", "Figure"),
-    (Field::Kind, "type", "Fires when it is"),
-    (Field::Threshold, "threshold", "Limit"),
-    (Field::Clear, "clear", "Over again at"),
-    (Field::Factor, "factor", "Times its median"),
-    (Field::Past, "past_seconds", "Past compared with"),
-    (Field::Floor, "floor", "But never below"),
-    (Field::Deviations, "deviations", "Deviations"),
-    (Field::Window, "window_seconds", "Measured over"),
-    (Field::Hold, "for_seconds", "Fires after"),
-    (Field::Keep, "keep_firing_seconds", "Over after"),
-    (Field::MinRequests, "min_requests", "Requests at least"),
-    (Field::Severity, "severity", "Severity"),
+const FIELDS: [(Field, &str, W); 15] = [
+    (Field::Name, "name", W::Name),
+    (Field::Service, "service", W::Service),
+    (Field::Metric, "metric", W::Figure),
+    (Field::Kind, "type", W::FiresWhen),
+    (Field::Threshold, "threshold", W::Limit),
+    (Field::Clear, "clear", W::OverAgainAt),
+    (Field::Factor, "factor", W::TimesMedian),
+    (Field::Past, "past_seconds", W::PastCompared),
+    (Field::Floor, "floor", W::ButNeverBelow),
+    (Field::Deviations, "deviations", W::Deviations),
+    (Field::Window, "window_seconds", W::MeasuredOver),
+    (Field::Hold, "for_seconds", W::FiresAfter),
+    (Field::Keep, "keep_firing_seconds", W::OverAfter),
+    (Field::MinRequests, "min_requests", W::RequestsAtLeast),
+    (Field::Severity, "severity", W::Severity),
 ];
 
 /// The kinds of conditions, and what they are called.
-pub const KINDS: [(&str, &str); 5] = [
-    ("above", "above a limit"),
-    ("below", "below a limit"),
-    ("against_past", "more than its own past"),
-    ("no_traffic", "gone: no traffic"),
-    ("anomaly", "unusual for the time of day"),
+pub const KINDS: [(&str, W); 5] = [
+    ("above", W::AboveLimit),
+    ("below", W::BelowLimit),
+    ("against_past", W::MoreThanPast),
+    ("no_traffic", W::NoTraffic),
+    ("anomaly", W::Unusual),
 ];
 
 impl Field {
@@ -238,7 +229,7 @@ impl Field {
     /// Its name on the page.
     #[must_use]
     pub fn label(self) -> &'static str {
-        FIELDS[self as usize].2
+        t(FIELDS[self as usize].2)
     }
 
     /// Whether it is a length of time.
@@ -284,9 +275,9 @@ impl FieldError {
             let right = right
                 .split_once(" to ")
                 .filter(|_| field.is_span())
-                .and_then(|(least, most)| Some(format!("{} to {}", span(least)?, span(most)?)))
+                .and_then(|(least, most)| Some(phrases::range(&span(least)?, &span(most)?)))
                 .unwrap_or_else(|| right.to_owned());
-            Some(Self::of(field, format!("must be {right}")))
+            Some(Self::of(field, phrases::must_be(&right)))
         });
         found.unwrap_or_else(|| Self {
             field: None,
@@ -421,15 +412,19 @@ impl Draft {
         let (per, name) = typed_unit(metric, unit_of(metric, metrics));
         let number = |field: Field| {
             let typed = self.value(field).trim().replace(',', ".");
-            let number = typed.parse().ok().filter(|n: &f64| n.is_finite());
-            number.ok_or_else(|| FieldError::of(field, "must be a number"))
+            let number = json::float(&typed);
+            number.ok_or_else(|| FieldError::of(field, t(W::MustBeNumber)))
         };
         let figure = |field: Field| {
             let typed = number(field)?;
             // A quota can be overrun for a moment; no other share can.
             if typed < 0.0 || (name == "%" && metric != "cpu_share" && typed > 100.0) {
-                let most = if name == "%" { " to 100" } else { " or more" };
-                return Err(FieldError::of(field, format!("must be 0{most}")));
+                let right = if name == "%" {
+                    W::MustBePercent
+                } else {
+                    W::MustBePositive
+                };
+                return Err(FieldError::of(field, t(right)));
             }
             Ok(typed / per)
         };
@@ -439,7 +434,7 @@ impl Draft {
         };
         let span = |field: Field| {
             let typed = parse_span(self.value(field));
-            typed.ok_or_else(|| FieldError::of(field, "must be a time, such as 30s, 5m or 2h"))
+            typed.ok_or_else(|| FieldError::of(field, t(W::MustBeSpan)))
         };
         let condition = match self.value(Field::Kind) {
             "against_past" => Condition::AgainstPast {
@@ -458,13 +453,13 @@ impl Draft {
                 let clear = optional(Field::Clear)?;
                 if kind == "below" {
                     if clear.is_some_and(|clear| clear < threshold) {
-                        let text = "must be the limit or above";
+                        let text = t(W::MustBeAbove);
                         return Err(FieldError::of(Field::Clear, text));
                     }
                     Condition::Below { threshold, clear }
                 } else {
                     if clear.is_some_and(|clear| clear > threshold) {
-                        let text = "must be the limit or below";
+                        let text = t(W::MustBeBelow);
                         return Err(FieldError::of(Field::Clear, text));
                     }
                     Condition::Above { threshold, clear }
@@ -485,13 +480,13 @@ impl Draft {
             for_seconds: span(Field::Hold)?,
             keep_firing_seconds: span(Field::Keep)?,
             min_requests: min_requests
-                .map_err(|_| FieldError::of(Field::MinRequests, "must be a whole number"))?,
+                .map_err(|_| FieldError::of(Field::MinRequests, t(W::MustBeWhole)))?,
             severity: self.value(Field::Severity).to_owned(),
         };
         // The name comes last: while it is still to be typed, what is wrong
         // with the rest is told.
         if rule.name.is_empty() {
-            return Err(FieldError::of(Field::Name, "must not be empty"));
+            return Err(FieldError::of(Field::Name, t(W::MustNotBeEmpty)));
         }
         Ok(rule)
     }

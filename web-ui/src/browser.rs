@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use leptos::prelude::{set_interval_with_handle, window};
-use wasm_bindgen::JsValue;
+use wasm_bindgen::{JsCast, JsValue};
+
+use crate::format;
 
 /// Milliseconds since the epoch, by the browser's clock.
 #[must_use]
@@ -33,17 +35,15 @@ pub fn time_of_day_ms(unix_ms: f64) -> String {
     )
 }
 
-/// A date and time in the browser's zone: `2026-11-23 14:02:11`.
+/// A date and time in the browser's zone: `2026-11-23 14:02:11`, in Chinese
+/// `2026/11/23 14:02:11`.
 #[must_use]
 pub fn date_time(unix_ms: f64) -> String {
     let date = js_sys::Date::new(&JsValue::from_f64(unix_ms));
-    format!(
-        "{}-{:02}-{:02} {}",
-        date.get_full_year(),
-        date.get_month() + 1,
-        date.get_date(),
-        time_of_day(unix_ms)
-    )
+    let (month, day) = (date.get_month() + 1, date.get_date());
+    let dash = format::date_mark();
+    let date = format!("{}{dash}{month:02}{dash}{day:02}", date.get_full_year());
+    format!("{date} {}", time_of_day(unix_ms))
 }
 
 /// The label of a time axis, as fine as the distance of its ticks.
@@ -56,20 +56,15 @@ pub fn axis_time(unix_seconds: f64, tick_seconds: f64) -> String {
     } else if tick_seconds < 86_400.0 {
         format!("{hours:02}:{minutes:02}")
     } else {
-        format!("{:02}-{:02}", date.get_month() + 1, date.get_date())
+        let dash = format::date_mark();
+        format!("{:02}{dash}{:02}", date.get_month() + 1, date.get_date())
     }
 }
 
-/// A part of an address, with everything escaped that has a meaning there.
+/// The path in the address bar.
 #[must_use]
-pub fn escape(part: &str) -> String {
-    js_sys::encode_uri_component(part).into()
-}
-
-/// The page of a service.
-#[must_use]
-pub fn service_href(name: &str) -> String {
-    format!("/services/{}", escape(name))
+pub fn path() -> String {
+    window().location().pathname().unwrap_or_default()
 }
 
 /// Whether the page is out of sight.
@@ -88,6 +83,24 @@ pub fn remembered(key: &str) -> Option<String> {
         .get_item(key)
         .ok()
         .flatten()
+}
+
+/// The languages that the browser's user wants, the first before others.
+#[must_use]
+pub fn languages() -> Vec<String> {
+    let languages = window().navigator().languages();
+    languages.iter().filter_map(|tag| tag.as_string()).collect()
+}
+
+/// Whether what is typed goes into a field or a dialog: keys that lead about
+/// the page must not be taken from there.
+#[must_use]
+pub fn is_typing() -> bool {
+    let active = leptos::prelude::document().active_element();
+    active.is_some_and(|e| {
+        matches!(e.tag_name().as_str(), "INPUT" | "SELECT" | "TEXTAREA")
+            || e.closest("dialog[open]").ok().flatten().is_some()
+    })
 }
 
 /// Remembers a choice, if the browser lets us.
@@ -123,6 +136,13 @@ pub fn every(period: Duration, tick: impl Fn() + 'static) {
     if let Ok(handle) = set_interval_with_handle(tick, period) {
         leptos::prelude::on_cleanup(move || handle.clear());
     }
+}
+
+/// Calls `function` with each event of a kind, for as long as the target
+/// lives.
+pub fn listen(target: &web_sys::EventTarget, event: &str, function: JsValue) {
+    // Fails for no kind of event.
+    let _ = target.add_event_listener_with_callback(event, function.unchecked_ref());
 }
 
 /// Writes a warning to the console.

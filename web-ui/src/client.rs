@@ -18,7 +18,9 @@ use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortSignal, MessageEvent, RequestInit, Response, WebSocket};
 
 use crate::browser;
+use crate::json;
 use crate::state::{Connection, Store};
+use crate::words::{W, phrases, t};
 
 /// Longest wait for an answer.
 const TIMEOUT_MS: u32 = 10_000;
@@ -52,9 +54,11 @@ pub enum FetchError {
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable => f.write_str("the daemon does not answer"),
-            Self::Refused { status, detail } => write!(f, "{detail} ({status})"),
-            Self::Unreadable(why) => write!(f, "the answer could not be read: {why}"),
+            Self::Unreachable => f.write_str(t(W::DaemonSilent)),
+            Self::Refused { status, detail } => {
+                f.write_str(&phrases::bracketed(detail, &status.to_string()))
+            }
+            Self::Unreadable(why) => f.write_str(&phrases::unreadable(why)),
         }
     }
 }
@@ -100,7 +104,7 @@ pub async fn fetch<T: DeserializeOwned>(path: &str) -> Result<T, FetchError> {
 /// # Errors
 /// `Unreadable` for another shape.
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, FetchError> {
-    serde_json::from_str(text).map_err(|e| FetchError::Unreadable(e.to_string()))
+    json::read(text).map_err(|e| FetchError::Unreadable(e.to_string()))
 }
 
 /// Reads a path of the API as text.
@@ -142,7 +146,7 @@ fn exchange(
         let text = text.as_string().unwrap_or_default();
         if !response.ok() {
             let status = response.status();
-            let detail = serde_json::from_str::<Problem>(&text)
+            let detail = json::read::<Problem>(&text)
                 .map_or_else(|_| response.status_text(), |problem| problem.detail);
             return Err(FetchError::Refused { status, detail });
         }
@@ -372,7 +376,7 @@ impl Link {
     fn send(&self, command: &LiveCommand) {
         if let Some(socket) = &*self.socket.borrow()
             && socket.socket.ready_state() == WebSocket::OPEN
-            && let Ok(text) = serde_json::to_string(command)
+            && let Ok(text) = json::write(command)
         {
             // A socket that closes just now is found out by its own event.
             let _ = socket.socket.send_with_str(&text);
@@ -425,21 +429,18 @@ fn live_address() -> String {
 /// Reads a live message. Its own derived reader would keep the whole message
 /// aside until it knows the tag, and so read every type of it in a second way:
 /// a tenth of the module, for nothing.
-fn live_message(text: &str) -> serde_json::Result<LiveMessage> {
+fn live_message(text: &str) -> Result<LiveMessage, json::Error> {
     #[derive(serde::Deserialize)]
     struct Tag {
         #[serde(rename = "type")]
         tag: String,
     }
-    let Tag { tag } = serde_json::from_str(text)?;
+    let Tag { tag } = json::read(text)?;
     match tag.as_str() {
-        "snapshot" => serde_json::from_str(text).map(LiveMessage::Snapshot),
-        "update" => serde_json::from_str(text).map(LiveMessage::Update),
-        "requests" => serde_json::from_str(text).map(LiveMessage::Requests),
-        other => Err(serde::de::Error::unknown_variant(
-            other,
-            &["snapshot", "update", "requests"],
-        )),
+        "snapshot" => json::read(text).map(LiveMessage::Snapshot),
+        "update" => json::read(text).map(LiveMessage::Update),
+        "requests" => json::read(text).map(LiveMessage::Requests),
+        _ => Err(json::Error::Shape),
     }
 }
 

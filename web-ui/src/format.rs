@@ -1,6 +1,8 @@
 //! Figures as text: steady widths, sensible units, and a dash for what is
 //! not known.
 
+use crate::words::{Lang, W, spoken, t};
+
 /// What stands where a figure is not known. Never a zero.
 pub const UNKNOWN: &str = "–";
 
@@ -118,17 +120,17 @@ pub fn span(seconds: f64) -> String {
     };
     let (days, hours, minutes, rest) = (s / 86_400, s / 3_600 % 24, s / 60 % 60, s % 60);
     let parts = if days > 0 {
-        [(days, "d"), (hours, "h")]
+        [(days, W::Days), (hours, W::Hours)]
     } else if hours > 0 {
-        [(hours, "h"), (minutes, "min")]
+        [(hours, W::Hours), (minutes, W::Minutes)]
     } else if minutes > 0 {
-        [(minutes, "min"), (rest, "s")]
+        [(minutes, W::Minutes), (rest, W::Seconds)]
     } else {
-        [(rest, "s"), (0, "")]
+        [(rest, W::Seconds), (0, W::Seconds)]
     };
-    let mut out = format!("{}\u{a0}{}", parts[0].0, parts[0].1);
+    let mut out = format!("{}\u{a0}{}", parts[0].0, t(parts[0].1));
     if parts[1].0 > 0 {
-        out.push_str(&format!(" {}\u{a0}{}", parts[1].0, parts[1].1));
+        out.push_str(&format!(" {}\u{a0}{}", parts[1].0, t(parts[1].1)));
     }
     out
 }
@@ -215,7 +217,56 @@ pub fn axis_number(value: f64, step: f64) -> String {
 /// The name of an outcome as it is shown.
 #[must_use]
 pub fn outcome(outcome: &str) -> String {
-    outcome.replace('_', " ")
+    let known = match outcome {
+        "complete" => W::OutcomeComplete,
+        "client_aborted" => W::OutcomeClient,
+        "server_aborted" => W::OutcomeServer,
+        "unanswered" => W::OutcomeUnanswered,
+        "lost" => W::OutcomeLost,
+        other => return other.replace('_', " "),
+    };
+    t(known).to_owned()
+}
+
+/// How whole a request was seen, as it is shown.
+#[must_use]
+pub fn completeness(completeness: &str) -> String {
+    match completeness {
+        "truncated" => t(W::TruncatedTag).to_owned(),
+        "lossy" => t(W::LossyTag).to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// An alert's state as it is shown.
+#[must_use]
+pub fn alert_state(state: &str) -> &str {
+    match state {
+        "firing" => t(W::FiringWord),
+        "pending" => t(W::PendingWord),
+        "resolved" => t(W::ResolvedWord),
+        other => other,
+    }
+}
+
+/// A severity as it is shown.
+#[must_use]
+pub fn severity(severity: &str) -> &str {
+    match severity {
+        "critical" => t(W::Critical),
+        "warning" => t(W::Warning),
+        "info" => t(W::Info),
+        other => other,
+    }
+}
+
+/// What stands between the parts of a date.
+#[must_use]
+pub fn date_mark() -> char {
+    match spoken() {
+        Lang::English => '-',
+        Lang::Chinese => '/',
+    }
 }
 
 /// An address and a port; one of IPv6 stands in brackets.

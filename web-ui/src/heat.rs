@@ -4,6 +4,7 @@
 use modeltap_api_types::Heatmap;
 
 use crate::format;
+use crate::words::{W, phrases, t};
 
 /// Rows of the picture.
 pub const HEIGHT: usize = 200;
@@ -173,7 +174,7 @@ impl Heat {
     #[must_use]
     pub fn summary(&self) -> String {
         if self.is_empty() {
-            return "No requests in this range.".to_owned();
+            return t(W::NoRequestsInRangeDot).to_owned();
         }
         let n_rows = self.bounds.len().saturating_sub(1);
         let by_row: Vec<u64> = (0..n_rows)
@@ -183,13 +184,12 @@ impl Heat {
         let first = by_row.iter().position(|n| *n > 0).unwrap_or(0);
         let last = by_row.iter().rposition(|n| *n > 0).unwrap_or(0);
         let text = |seconds: f64| format::duration(Some(seconds)).text();
-        format!(
-            "{} requests between {} and {}; most often between {} and {}.",
-            format::count(self.n_requests),
-            text(self.bounds[first]),
-            text(self.bounds[last + 1]),
-            text(self.bounds[most]),
-            text(self.bounds[most + 1]),
+        phrases::heat_summary(
+            &format::count(self.n_requests),
+            &text(self.bounds[first]),
+            &text(self.bounds[last + 1]),
+            &text(self.bounds[most]),
+            &text(self.bounds[most + 1]),
         )
     }
 }

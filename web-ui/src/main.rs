@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod accounting;
+mod address;
 mod alert_preview;
 mod alerts;
 mod browser;
@@ -17,21 +18,27 @@ mod components;
 mod format;
 mod heat;
 mod inference;
+mod json;
+mod narrow;
 mod pages;
+mod reactive;
 mod series;
+mod spoken;
 mod state;
 mod time_parts;
 mod timeline;
 mod usage;
 mod why;
+mod words;
 
+use leptos::either::Either;
 use leptos::mount::mount_to_body;
 use leptos::prelude::*;
-use leptos_router::components::{Route, Router, Routes};
-use leptos_router::path;
 
+use address::{Address, Page};
 use components::banner::Banners;
 use components::header::{Header, Theme};
+use components::help::Help;
 use components::keys::Keys;
 use pages::alerts::AlertsPage;
 use pages::not_found::NotFound;
@@ -39,7 +46,9 @@ use pages::overview::OverviewPage;
 use pages::requests::RequestsPage;
 use pages::service::ServicePage;
 use pages::system::SystemPage;
+use spoken::Language;
 use state::{Connection, Store};
+use words::{Lang, W, t};
 
 fn main() {
     if let Some(boot) = document().get_element_by_id("boot") {
@@ -51,25 +60,44 @@ fn main() {
 #[component]
 fn App() -> impl IntoView {
     let store = Store::new();
+    let language = Language::start();
     provide_context(store);
+    provide_context(language);
     provide_context(Theme::start());
+    provide_context(Address::start());
     client::connect_live(store);
-    let stale = move || matches!(store.connection.get(), Connection::Lost { .. });
-    view! {
-        <Router>
-            <a class="skip" href="#content">"Skip to the content"</a>
-            <Keys/>
-            <Header/>
-            <main id="content" class:stale=stale>
-                <Banners/>
-                <Routes fallback=NotFound>
-                    <Route path=path!("/") view=OverviewPage/>
-                    <Route path=path!("/services/:name") view=ServicePage/>
-                    <Route path=path!("/requests") view=RequestsPage/>
-                    <Route path=path!("/alerts") view=AlertsPage/>
-                    <Route path=path!("/system") view=SystemPage/>
-                </Routes>
-            </main>
-        </Router>
+    // All that is shown is made anew in another language; what the daemon
+    // said stays.
+    move || match language.get() {
+        Lang::English => Either::Left(view! { <Shell/> }),
+        Lang::Chinese => Either::Right(view! { <Shell/> }),
     }
+}
+
+/// What stands around every page, and the page.
+#[component]
+fn Shell() -> impl IntoView {
+    let store = expect_context::<Store>();
+    let stale = move || matches!(store.connection.get(), Connection::Lost { .. });
+    let page = expect_context::<Address>().page();
+    let page = move || match page.get() {
+        Page::Overview => view! { <OverviewPage/> }.into_any(),
+        Page::Service(name) => view! { <ServicePage name/> }.into_any(),
+        Page::Requests => view! { <RequestsPage/> }.into_any(),
+        Page::Alerts => view! { <AlertsPage/> }.into_any(),
+        Page::System => view! { <SystemPage/> }.into_any(),
+        Page::Unknown => view! { <NotFound/> }.into_any(),
+    };
+    let help = Trigger::new();
+    view! {
+        <a class="skip" href="#content">{t(W::SkipToContent)}</a>
+        <Keys help/>
+        <Header help/>
+        <main id="content" tabindex="-1" class:stale=stale>
+            <Banners/>
+            {page}
+        </main>
+        <Help opened=help/>
+    }
+    .into_any()
 }

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 
 use modeltap_api_types::{QueryResult, QuerySeries, Second, WindowFigures};
 
+use crate::json;
+
 /// Seconds kept live, enough for the widest range that shows single seconds.
 const MAX_LIVE_SECONDS: usize = 960;
 /// Most steps a chart is made of, whatever an answer claims.
@@ -130,11 +132,9 @@ impl Range {
     /// Reads the address bar's `range` (`5m`, `1h`, `90s`) and `to`
     /// (Unix milliseconds); anything else is the default.
     #[must_use]
-    pub fn parse(range: Option<&str>, to: Option<&str>) -> Self {
-        let span = range.and_then(parse_span).unwrap_or(Self::DEFAULT_SECONDS);
-        let end_ms = to
-            .and_then(|t| t.parse::<f64>().ok())
-            .filter(|t| t.is_finite() && *t > 0.0);
+    pub fn parse(range: &str, to: &str) -> Self {
+        let span = parse_span(range).unwrap_or(Self::DEFAULT_SECONDS);
+        let end_ms = json::float(to).filter(|t| *t > 0.0);
         Self {
             span_seconds: span,
             end_ms,
@@ -151,13 +151,11 @@ impl Range {
         }
     }
 
-    /// The query string that leads back here.
+    /// `range` and `to` that lead back here; an empty `to` follows the clock.
     #[must_use]
-    pub fn query(&self) -> String {
-        match self.end_ms {
-            Some(end) => format!("?range={}&to={end:.0}", self.span_text()),
-            None => format!("?range={}", self.span_text()),
-        }
+    pub fn values(&self) -> (String, String) {
+        let to = self.end_ms.map(|end| format!("{end:.0}"));
+        (self.span_text(), to.unwrap_or_default())
     }
 
     /// Length of one step of history, in seconds: about 200 steps, but not
@@ -314,6 +312,12 @@ impl History {
         }
         history.errors = values(errors.series);
         history
+    }
+
+    /// Requests in the range that failed.
+    #[must_use]
+    pub fn n_errors(&self) -> u64 {
+        self.errors.iter().flatten().sum::<f64>() as u64
     }
 
     /// What is known of the step that begins at `begin_ms`; nothing if it has

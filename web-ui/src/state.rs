@@ -11,6 +11,7 @@ use modeltap_api_types::{
 
 use crate::alerts::MAX_ALERTS;
 use crate::series::LiveSeconds;
+use crate::words::{W, t};
 
 /// Services held, whatever the daemon sends.
 const MAX_SERVICES: usize = 2_000;
@@ -263,8 +264,8 @@ fn compare_known(a: Option<f64>, b: Option<f64>, reversed: bool) -> Ordering {
 #[must_use]
 pub fn matches(service: &Service, typed: &str) -> bool {
     typed.split_whitespace().all(|word| {
-        let word = word.to_lowercase();
-        let has = |text: &str| text.to_lowercase().contains(&word);
+        let word = word.to_ascii_lowercase();
+        let has = |text: &str| text.to_ascii_lowercase().contains(&word);
         has(&service.name)
             || service.project.as_deref().is_some_and(has)
             || has(health_label(service.health))
@@ -279,10 +280,10 @@ pub fn matches(service: &Service, typed: &str) -> bool {
 #[must_use]
 pub fn health_label(health: Health) -> &'static str {
     match health {
-        Health::Critical => "Critical",
-        Health::Warning => "Warning",
-        Health::Ok => "Healthy",
-        Health::Idle => "Idle",
+        Health::Critical => t(W::Critical),
+        Health::Warning => t(W::Warning),
+        Health::Ok => t(W::Healthy),
+        Health::Idle => t(W::Idle),
     }
 }
 
@@ -351,7 +352,7 @@ pub struct CaptureSummary {
     /// Events in all.
     pub events_observed: u64,
     /// What was missed: a figure and its word.
-    pub misses: Vec<(u64, &'static str)>,
+    pub misses: Vec<(u64, W)>,
 }
 
 impl CaptureSummary {
@@ -361,16 +362,16 @@ impl CaptureSummary {
         let missed = c.events_lost.saturating_add(c.events_dropped);
         let missed = missed.saturating_add(c.events_undecoded);
         let lossy = [
-            (c.events_lost, "events lost"),
-            (c.events_dropped, "events dropped"),
-            (c.events_undecoded, "events undecoded"),
-            (c.connections_untracked, "connections untracked"),
+            (c.events_lost, W::EventsLost),
+            (c.events_dropped, W::EventsDropped),
+            (c.events_undecoded, W::EventsUndecoded),
+            (c.connections_untracked, W::ConnectionsUntracked),
         ];
         let partial = [
-            (c.bytes_truncated, "bytes truncated"),
-            (c.requests_incomplete, "requests incomplete"),
+            (c.bytes_truncated, W::BytesTruncated),
+            (c.requests_incomplete, W::RequestsIncompleteWord),
         ];
-        let any = |list: &[(u64, &str)]| list.iter().any(|(n, _)| *n > 0);
+        let any = |list: &[(u64, W)]| list.iter().any(|(n, _)| *n > 0);
         let trust = if any(&lossy) {
             Trust::Lossy
         } else if any(&partial) {

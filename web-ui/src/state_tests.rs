@@ -299,7 +299,7 @@ fn capture_is_whole_until_something_was_missed() {
         (summary.trust, summary.share()),
         (Trust::Partial, Some(1.0))
     );
-    assert_eq!(summary.misses, [(7, "bytes truncated")]);
+    assert_eq!(summary.misses, [(7, W::BytesTruncated)]);
 
     let lost = CaptureStatus {
         events_lost: 3,

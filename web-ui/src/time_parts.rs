@@ -4,6 +4,7 @@
 use modeltap_api_types::{Request, TimeParts, WindowFigures};
 
 use crate::format;
+use crate::words::{W, phrases, t};
 
 /// A part of a request's time, in the order in which they pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,16 +34,22 @@ impl Part {
         Self::Drain,
     ];
 
-    /// The name, as the API has it.
+    /// Its name in the table of words.
+    #[must_use]
+    pub fn word(self) -> W {
+        match self {
+            Self::Queue => W::PartQueue,
+            Self::Read => W::PartRead,
+            Self::App => W::PartApp,
+            Self::Stream => W::PartStream,
+            Self::Drain => W::PartDrain,
+        }
+    }
+
+    /// Its name.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Queue => "queue",
-            Self::Read => "read",
-            Self::App => "app",
-            Self::Stream => "stream",
-            Self::Drain => "drain",
-        }
+        t(self.word())
     }
 
     /// The design token of its colour.
@@ -61,11 +68,11 @@ impl Part {
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
-            Self::Queue => "waiting, before the server read it",
-            Self::Read => "coming in: a slow upload",
-            Self::App => "the server's own work",
-            Self::Stream => "the answer being written",
-            Self::Drain => "the client taking the rest: a slow client",
+            Self::Queue => t(W::QueueMeans),
+            Self::Read => t(W::ReadMeans),
+            Self::App => t(W::AppMeans),
+            Self::Stream => t(W::StreamMeans),
+            Self::Drain => t(W::DrainMeans),
         }
     }
 
@@ -73,20 +80,11 @@ impl Part {
     #[must_use]
     pub fn definition(self) -> &'static str {
         match self {
-            Self::Queue => {
-                "First byte of the request arrived at the socket, to first byte read by the \
-                 server. Where the arrival is not known: from the accept, first request of a \
-                 connection only."
-            }
-            Self::Read => "First byte of the request read, to its last byte read.",
-            Self::App => {
-                "Last byte of the request read, to first byte of the response's body written (to \
-                 the response's end where it has no body)."
-            }
-            Self::Stream => "First byte of the response's body written, to its last.",
-            Self::Drain => {
-                "Last byte of the response written, to its last byte gone from the socket."
-            }
+            Self::Queue => t(W::QueueDefinition),
+            Self::Read => t(W::ReadDefinition),
+            Self::App => t(W::AppDefinition),
+            Self::Stream => t(W::StreamDefinition),
+            Self::Drain => t(W::DrainDefinition),
         }
     }
 }
@@ -190,7 +188,7 @@ impl Split {
         let known = Part::ALL.into_iter().filter_map(|part| {
             let seconds = self.seconds(part).filter(|t| *t > 0.0)?;
             let time = format::duration(Some(seconds)).text();
-            Some(format!("{} {time}", part.name()))
+            Some(phrases::counted(part.name(), &time))
         });
         known.collect::<Vec<_>>().join(", ")
     }
@@ -257,28 +255,17 @@ impl Waiting {
         let time = |t: f64| format::duration(Some(t)).text();
         match *self {
             Self::Nothing | Self::Unknown => None,
-            Self::Little => Some(
-                "Requests are read as they arrive: clients feel what the server works.".to_owned(),
-            ),
+            Self::Little => Some(t(W::ReadAsTheyArrive).to_owned()),
             Self::Behind {
                 felt,
                 worked,
                 queue,
             } => {
                 let waited = match queue {
-                    (Some(p50), Some(p95)) => format!(
-                        "half of them {} or longer, one in twenty {} or longer",
-                        time(p50),
-                        time(p95)
-                    ),
-                    _ => format!("about {}", time(felt - worked)),
+                    (Some(p50), Some(p95)) => phrases::half_waited(&time(p50), &time(p95)),
+                    _ => phrases::about(&time(felt - worked)),
                 };
-                Some(format!(
-                    "Requests wait before the server reads them: {waited}. It works up to {} on \
-                     one, its clients feel up to {} (p95); its own figures cannot tell.",
-                    time(worked),
-                    time(felt)
-                ))
+                Some(phrases::waiting(&waited, &time(worked), &time(felt)))
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use modeltap_api_types::Event;
 
+use crate::words::{W, phrases, t};
+
 /// Marks nearer to each other than this share of a chart become one.
 const NEAR: f64 = 0.015;
 /// Marks a chart has at most; the newest stay.
@@ -17,8 +19,8 @@ pub struct Kind {
     pub shape: &'static str,
     /// The class of its colour.
     pub class: &'static str,
-    /// What it is called.
-    pub words: &'static str,
+    /// What it is called; `None` for a kind of a newer daemon.
+    pub words: Option<W>,
     /// How grave it is: of marks that are one the gravest shows.
     pub rank: u8,
 }
@@ -27,32 +29,32 @@ const fn kind(
     name: &'static str,
     shape: &'static str,
     class: &'static str,
-    words: &'static str,
+    words: W,
     rank: u8,
 ) -> Kind {
     Kind {
         name,
         shape,
         class,
-        words,
+        words: Some(words),
         rank,
     }
 }
 
 /// Every kind that this page knows.
 pub const KINDS: [Kind; 12] = [
-    kind("container_started", "▲", "ok", "Container started", 2),
-    kind("container_stopped", "■", "warn", "Container stopped", 4),
-    kind("image_changed", "◆", "info", "Image changed", 5),
-    kind("oom_killed", "✖", "crit", "Killed: out of memory", 8),
-    kind("health_changed", "◐", "info", "Health changed", 3),
-    kind("alert_firing", "!", "crit", "Alert fires", 7),
-    kind("alert_resolved", "✓", "ok", "Alert resolved", 1),
-    kind("daemon_started", "▶", "idle", "modeltap started", 1),
-    kind("daemon_stopped", "■", "idle", "modeltap stopped", 2),
-    kind("data_lost", "▽", "crit", "Events lost", 6),
-    kind("history_trouble", "▽", "warn", "History in trouble", 6),
-    kind("capture_reduced", "▽", "warn", "Capture reduced", 6),
+    kind("container_started", "▲", "ok", W::ContainerStarted, 2),
+    kind("container_stopped", "■", "warn", W::ContainerStopped, 4),
+    kind("image_changed", "◆", "info", W::ImageChanged, 5),
+    kind("oom_killed", "✖", "crit", W::OomKilled, 8),
+    kind("health_changed", "◐", "info", W::HealthChanged, 3),
+    kind("alert_firing", "!", "crit", W::AlertFires, 7),
+    kind("alert_resolved", "✓", "ok", W::AlertResolved, 1),
+    kind("daemon_started", "▶", "idle", W::DaemonStarted, 1),
+    kind("daemon_stopped", "■", "idle", W::DaemonStopped, 2),
+    kind("data_lost", "▽", "crit", W::DataLost, 6),
+    kind("history_trouble", "▽", "warn", W::HistoryTrouble, 6),
+    kind("capture_reduced", "▽", "warn", W::CaptureReduced, 6),
 ];
 
 /// Kinds that are the daemon's own.
@@ -65,7 +67,13 @@ pub const DAEMONS_OWN: [&str; 5] = [
 ];
 
 /// What stands for a kind of a newer daemon.
-const OTHER: Kind = kind("", "●", "idle", "", 0);
+const OTHER: Kind = Kind {
+    name: "",
+    shape: "●",
+    class: "idle",
+    words: None,
+    rank: 0,
+};
 
 /// How a kind is told.
 #[must_use]
@@ -74,13 +82,17 @@ pub fn kind_of(name: &str) -> Kind {
     known.unwrap_or(OTHER)
 }
 
+/// What a kind is called.
+#[must_use]
+pub fn kind_words(kind: &str) -> String {
+    let words = kind_of(kind).words;
+    words.map_or_else(|| kind.replace('_', " "), |w| t(w).to_owned())
+}
+
 /// What happened, in words: `Container stopped: chat-1, exit code 137`.
 #[must_use]
 pub fn words(event: &Event) -> String {
-    let mut words = match kind_of(&event.kind).words {
-        "" => event.kind.replace('_', " "),
-        words => words.to_owned(),
-    };
+    let mut words = kind_words(&event.kind);
     let particulars = [event.container.clone(), particular(event)];
     let particulars: Vec<String> = particulars.into_iter().flatten().collect();
     if !particulars.is_empty() {
@@ -97,7 +109,7 @@ pub fn particular(event: &Event) -> Option<String> {
     let is_code = !detail.is_empty() && detail.bytes().all(|b| b.is_ascii_digit());
     match event.kind.as_str() {
         _ if detail.is_empty() => None,
-        "container_stopped" if is_code => Some(format!("exit code {detail}")),
+        "container_stopped" if is_code => Some(phrases::exit_code(detail)),
         _ => Some(detail.replace(" -> ", " → ")),
     }
 }

@@ -7,6 +7,7 @@ use modeltap_api_types::{QueryResult, Resources};
 
 use crate::format::{self, Quantity};
 use crate::series::{Range, values};
+use crate::words::{W, phrases, t};
 
 /// Live seconds kept.
 const MAX_LIVE: usize = 960;
@@ -249,9 +250,12 @@ pub fn cpu(now: &Resources) -> Against {
     Against {
         used: Quantity {
             value: cores(now.cpu_cores),
-            unit: "cores",
+            unit: t(W::Cores),
         },
-        limit: limit.map_or_else(|| "no limit".to_owned(), |l| format!("of {}", cores(l))),
+        limit: limit.map_or_else(
+            || t(W::NoLimit).to_owned(),
+            |l| phrases::of_limit(&cores(l)),
+        ),
         share: limit.map(|l| now.cpu_cores / l),
     }
 }
@@ -263,8 +267,8 @@ pub fn memory(now: &Resources) -> Against {
     Against {
         used: format::bytes(now.memory_bytes),
         limit: limit.map_or_else(
-            || "no limit".to_owned(),
-            |l| format!("of {}", axis_bytes(l as f64, 0.0)),
+            || t(W::NoLimit).to_owned(),
+            |l| phrases::of_limit(&axis_bytes(l as f64, 0.0)),
         ),
         share: limit.map(|l| now.memory_bytes as f64 / l as f64),
     }

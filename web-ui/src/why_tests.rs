@@ -1,6 +1,7 @@
 use modeltap_api_types::{WhyBeside, WhyCarrier, WhyFinding, WhyPhase};
 
 use super::*;
+use crate::words::speak;
 
 fn slow() -> WhyFinding {
     let carrier = |name: &str| WhyCarrier {
@@ -44,7 +45,7 @@ fn clock(ms: f64) -> String {
 
 /// The sentences as they are read.
 fn read(finding: &WhyFinding) -> String {
-    let told = told(finding, clock);
+    let told = told("api", finding, clock);
     let text = format!("{} {} {}", told.lead, short(&told), told.then);
     text.replace('\u{a0}', " ").trim().to_owned()
 }
@@ -56,11 +57,28 @@ fn finding_is_told_in_two_sentences() {
         "Slower since at 600: p95 20.0 ms → 300 ms (15×), nearly all of it in the application on \
          /b, in container api-2. At that time: api-2 new image (api:1 → api:2), 10 s before."
     );
-    let told = told(&slow(), clock);
+    let told = told("api", &slow(), clock);
     assert_eq!(told.class, "warn");
-    assert_eq!(told.pieces[3], Piece::Route("/b".into()));
+    assert_eq!(told.pieces[1], (Piece::Route, "/b".into()));
     let figures: Vec<&str> = told.figures.iter().map(|(what, _)| what.as_str()).collect();
     assert_eq!(figures, ["app, mean", "/b, mean", "api-2, mean"]);
+}
+
+#[test]
+fn finding_is_told_in_chinese() {
+    speak(Lang::Chinese);
+    let slow = read(&slow());
+    let figures = told("api", &self::slow(), clock).figures;
+    speak(Lang::English);
+    assert_eq!(
+        slow,
+        "變慢 自 at 600 起：p95 20.0 ms → 300 ms（15×），幾乎全部花在 /b 的應用程式處理，容器 \
+         api-2。 當時：api-2 更換映像檔（api:1 → api:2），早 10 秒。"
+    );
+    let (what, growth) = &figures[0];
+    assert_eq!(what, "應用，平均");
+    assert!(growth.ends_with("\u{a0}%）"), "{growth}");
+    assert!(growth.contains("（占增加的 97.0"), "{growth}");
 }
 
 #[test]
@@ -146,15 +164,15 @@ fn words_of_a_newer_daemon_are_taken() {
 
 #[test]
 fn click_on_the_time_shows_as_much_before_as_since() {
-    let (from, to) = around(&slow(), 1_000_000.0);
-    assert_eq!((from, to), (200_000.0, 1_000_000.0));
-    let (from, to) = around(&slow(), 601_000.0);
-    assert_eq!((from, to), (540_000.0, 601_000.0), "a minute at least");
+    let (from, to) = around(&told("api", &slow(), clock), 1_000_000.0);
+    assert_eq!((from, to), (200.0, 1_000.0));
+    let (from, to) = around(&told("api", &slow(), clock), 601_000.0);
+    assert_eq!((from, to), (540.0, 601.0), "a minute at least");
     let over = WhyFinding {
         until_unix_ms: Some(800_000),
         ..slow()
     };
-    assert_eq!(around(&over, 9e6), (300_000.0, 900_000.0));
+    assert_eq!(around(&told("api", &over, clock), 9e6), (300.0, 900.0));
 }
 
 #[test]

@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
-use crate::packages;
+use crate::npm::File;
 use crate::paths::Paths;
-use crate::process;
 
 pub const LIBRARY: &str = "libduckdb.so";
 /// Must be the version that the crate `duckdb` in `Cargo.toml` binds.
@@ -68,35 +67,13 @@ fn fetch(paths: &Paths, cached: &Path) -> Result<()> {
     )) {
         bail!("DuckDB's library can only be fetched for x86-64 Linux with glibc; {advice}");
     }
-    if process::which("npm").is_none() {
-        packages::ensure(&["npm"], "fetching DuckDB's library").with_context(|| advice.clone())?;
-    }
-    println!("fetching DuckDB's library: npm package {PACKAGE}");
-    let folder = paths.cache.join("duckdb-fetch");
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder)?;
-    let mut pack = process::clean("npm");
-    pack.args(["pack", "--silent", PACKAGE])
-        .current_dir(&folder);
-    let archive = process::output(&mut pack).with_context(|| advice.clone())?;
-    let archive = archive
-        .lines()
-        .last()
-        .context("npm named no archive")?
-        .trim();
-    let mut tar = process::clean("tar");
-    tar.args(["-xzf", archive, &format!("package/{LIBRARY}")])
-        .current_dir(&folder);
-    process::run(&mut tar)?;
-    let library = folder.join("package").join(LIBRARY);
-    let found = sha256(&library)?;
-    if found != LIBRARY_SHA256 {
-        bail!("the {LIBRARY} fetched is not the one expected: SHA-256 {found}; {advice}");
-    }
-    fs::create_dir_all(cached.parent().context("the cached library has a folder")?)?;
-    fs::rename(&library, cached)?;
-    fs::remove_dir_all(&folder)?;
-    Ok(())
+    let file = File {
+        package: PACKAGE,
+        path: LIBRARY,
+        sha256: LIBRARY_SHA256,
+    };
+    file.ensure(paths, cached, "DuckDB's library")
+        .with_context(|| advice)
 }
 
 /// Copies unless the same file is there; size and time tell.

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod artefact;
+mod axe;
 mod bench;
 mod build;
 mod demo;
@@ -15,6 +16,7 @@ mod docker;
 mod duckdb;
 mod faults;
 mod interrupt;
+mod npm;
 mod packages;
 mod paths;
 mod probes;

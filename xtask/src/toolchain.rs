@@ -1,7 +1,7 @@
 //! The compilers for the probes and the page, which are not for the host.
 //!
 //! An ordinary machine has rustup: a pinned nightly with its sources builds
-//! the probes, the default toolchain with the wasm target builds the page.
+//! the probes and the page.
 //! Where rustup can fetch nothing, Debian's packages of rustc do both. What is
 //! there already is used; only then is something installed.
 
@@ -22,6 +22,11 @@ use crate::process;
 /// linker below.
 const NIGHTLY: &str = "nightly-2026-05-20";
 const WASM_TARGET: &str = "wasm32-unknown-unknown";
+/// The standard library of the page is compiled with it, for size.
+const SMALL_STD: [&str; 2] = [
+    "-Zbuild-std=std,panic_abort",
+    "-Zbuild-std-features=optimize_for_size",
+];
 const BPF_LINKER_VERSION: &str = "0.13.0";
 const DEBIAN_PACKAGES: [&str; 6] = [
     "cargo-web",
@@ -31,7 +36,8 @@ const DEBIAN_PACKAGES: [&str; 6] = [
     "rust-web-src",
     "rustc-web",
 ];
-/// A machine that can fetch the small target answers well within this.
+/// A machine that can fetch the small target answers well within this; it is
+/// only asked for to find that out.
 const FETCH_TARGET_LIMIT: Duration = Duration::from_secs(120);
 const FETCH_NIGHTLY_LIMIT: Duration = Duration::from_secs(900);
 
@@ -90,15 +96,17 @@ impl Tools {
     pub fn wasm_cargo(&self) -> Command {
         match self.toolchain {
             Toolchain::Rustup => {
-                let mut cargo = process::cargo();
-                cargo.arg("build");
+                let mut cargo = process::clean("rustup");
+                cargo.args(["run", NIGHTLY, "cargo", "build"]);
+                cargo.args(SMALL_STD);
                 cargo
             }
             Toolchain::Debian => {
                 let mut cargo = debian_cargo();
                 cargo.env("RUSTC_BOOTSTRAP", "1");
                 cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", "wasm-ld-22");
-                cargo.args(["build", "-Zbuild-std=std,panic_abort"]);
+                cargo.arg("build");
+                cargo.args(SMALL_STD);
                 cargo
             }
         }
@@ -144,7 +152,7 @@ impl Toolchain {
     fn ensure() -> Result<Self> {
         match env::var("MODELTAP_TOOLCHAIN").as_deref() {
             Ok("rustup") if rustup_is_ready() || install_rustup() => return Ok(Self::Rustup),
-            Ok("rustup") => bail!("rustup could not install {NIGHTLY} and {WASM_TARGET}"),
+            Ok("rustup") => bail!("rustup could not install {NIGHTLY}"),
             Ok("debian") => {
                 packages::ensure(&DEBIAN_PACKAGES, "the probes and the page")?;
                 return Ok(Self::Debian);
@@ -164,8 +172,7 @@ impl Toolchain {
         packages::ensure(&DEBIAN_PACKAGES, "the probes and the page").with_context(|| {
             format!(
                 "found no compiler for the probes and the page; with rustup: \
-                 `rustup toolchain install {NIGHTLY} --component rust-src` and \
-                 `rustup target add {WASM_TARGET}`"
+                 `rustup toolchain install {NIGHTLY} --component rust-src`"
             )
         })?;
         Ok(Self::Debian)
@@ -173,17 +180,12 @@ impl Toolchain {
 }
 
 fn rustup_is_ready() -> bool {
-    let mut targets = process::clean("rustup");
-    targets.args(["target", "list", "--installed"]);
-    let has_wasm = process::output(&mut targets)
-        .is_ok_and(|targets| targets.lines().any(|target| target == WASM_TARGET));
-    // A nightly without its sources cannot build the library core.
-    has_wasm
-        && nightly_folder().is_ok_and(|nightly| {
-            nightly
-                .join("lib/rustlib/src/rust/library/Cargo.lock")
-                .is_file()
-        })
+    // A nightly without its sources cannot build the libraries core and std.
+    nightly_folder().is_ok_and(|nightly| {
+        nightly
+            .join("lib/rustlib/src/rust/library/Cargo.lock")
+            .is_file()
+    })
 }
 
 fn install_rustup() -> bool {

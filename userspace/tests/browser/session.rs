@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use modeltap_testbed::client::{Connection, Request};
-use modeltap_testbed::clock::await_some;
+use modeltap_testbed::clock::{await_some, await_that};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -16,8 +16,11 @@ use tempfile::TempDir;
 
 /// Where pictures of the pages go.
 const SCREENSHOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/screenshots");
-/// Longest wait for Chromium to start, and to end.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait for Chromium to start, and for something to click on.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest run of a script, and of loading a page, in milliseconds: axe takes
+/// seconds, many more where others use the processor too.
+const SCRIPT_LIMIT_MS: u64 = 55_000;
 
 /// Chromium's flags: no sandbox for root, nothing that asks the network.
 const FLAGS: [&str; 9] = [
@@ -33,7 +36,7 @@ const FLAGS: [&str; 9] = [
 ];
 
 /// The colours that the page is asked to prefer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     Dark,
     Light,
@@ -88,6 +91,7 @@ impl Browser {
         let capabilities = json!({
             "goog:chromeOptions": { "args": flags },
             "goog:loggingPrefs": { "browser": "ALL" },
+            "timeouts": { "script": SCRIPT_LIMIT_MS, "pageLoad": SCRIPT_LIMIT_MS },
         });
         let asked = json!({ "capabilities": { "alwaysMatch": capabilities } });
         let session = browser.command("POST", "/session", Some(&asked));
@@ -107,6 +111,13 @@ impl Browser {
         self.post("execute/sync", &json!({ "script": body, "args": [] }))
     }
 
+    /// What a function's body hands to `done`.
+    #[track_caller]
+    pub fn evaluate_later(&self, body: &str) -> Value {
+        let script = format!("const done = arguments[0]; {body}");
+        self.post("execute/async", &json!({ "script": script, "args": [] }))
+    }
+
     /// The visible text of the first element that a selector finds.
     pub fn text(&self, selector: &str) -> Option<String> {
         let body = format!(
@@ -124,6 +135,30 @@ impl Browser {
              return !!r && r.width > 0 && r.height > 0"
         );
         self.evaluate(&body) == json!(true)
+    }
+
+    /// Clicks on the first element that a selector finds, as soon as it is
+    /// there: parts of a page are made anew with every answer.
+    #[track_caller]
+    pub fn click(&self, selector: &str) {
+        let body = format!(
+            "const e = document.querySelector({}); e?.click(); return !!e",
+            json!(selector)
+        );
+        let clicked = || self.evaluate(&body) == json!(true);
+        await_that(&format!("{selector} to click on"), PATIENCE, clicked);
+    }
+
+    /// Presses keys as a person would, one after the other, whatever has the
+    /// focus; `Escape` is one key, and so is any other single character.
+    #[track_caller]
+    pub fn press(&self, keys: &[&str]) {
+        // At once: a pause of the driver's would be one between the keys.
+        self.evaluate(&format!(
+            "for (const key of {}) document.activeElement.dispatchEvent(\
+               new KeyboardEvent('keydown', {{ key, bubbles: true, cancelable: true }}))",
+            json!(keys)
+        ));
     }
 
     /// Gives the page a size and a colour scheme.

@@ -7,6 +7,7 @@ use crate::components::bar::segment_bar;
 use crate::components::figures::remark;
 use crate::components::parts::{Part, parts_table};
 use crate::format::{self, Quantity};
+use crate::words::{W, phrases, t};
 
 /// Bytes by fate: a bar, and a line of the sum each.
 pub fn bytes_account(bytes: &Bytes) -> Vec<AnyView> {
@@ -17,43 +18,34 @@ pub fn bytes_account(bytes: &Bytes) -> Vec<AnyView> {
         .map(|(fate, n)| {
             let share = (bytes.observed > 0).then_some(*n as f64 / whole);
             Part {
-                name: fate.name,
+                name: t(fate.name),
                 token: Some(fate.token),
-                words: fate.meaning.to_owned(),
+                words: t(fate.meaning).to_owned(),
                 values: vec![format::bytes(*n), format::percent(share)],
                 ..Part::default()
             }
         })
         .collect();
     parts.push(Part {
-        name: "observed",
-        words: "moved on watched connections".to_owned(),
+        name: t(W::ObservedWord),
+        words: t(W::ObservedMeans).to_owned(),
         values: vec![format::bytes(bytes.observed), Quantity::plain("")],
         is_sum: true,
         ..Part::default()
     });
     vec![
-        segment_bar(&bytes.segments(), format!("Bytes: {}", bytes.text())),
-        parts_table("", &["Fate", "Bytes", "Share"], parts),
-        verdict("Bytes", bytes.balance),
+        segment_bar(&bytes.segments(), phrases::bytes_fates(&bytes.text())),
+        parts_table("", &[t(W::Fate), t(W::Bytes), t(W::Share)], parts),
+        verdict(t(W::Bytes), bytes.balance),
     ]
 }
 
 /// Whether a sum comes out, in words.
 pub fn verdict(what: &'static str, balance: Balance) -> AnyView {
     let (class, words) = match balance {
-        Balance::Even => ("ok", format!("{what} add up exactly.")),
-        Balance::Under(n) => (
-            "idle",
-            format!(
-                "{what}: {} observed but not accounted for yet.",
-                format::count(n)
-            ),
-        ),
-        Balance::Over(n) => (
-            "crit",
-            format!("{what} do not add up: {} too many.", format::count(n)),
-        ),
+        Balance::Even => ("ok", phrases::add_up(what)),
+        Balance::Under(n) => ("idle", phrases::not_yet(what, &format::count(n))),
+        Balance::Over(n) => ("crit", phrases::too_many(what, &format::count(n))),
     };
     remark(class, words)
 }
@@ -78,7 +70,11 @@ pub fn counts_table(rows: &[Compared], agreement: Agreement) -> Vec<AnyView> {
         .collect();
     let (class, words) = agreement.words();
     vec![
-        parts_table("", &["", "In the kernel", "Parsed", "Difference"], parts),
+        parts_table(
+            "",
+            &["", t(W::InTheKernel), t(W::Parsed), t(W::Difference)],
+            parts,
+        ),
         remark(class, words),
     ]
 }

@@ -3,17 +3,21 @@
 use leptos::prelude::*;
 use modeltap_api_types::{Alert, Service};
 
+use crate::address;
 use crate::alerts::{is_loud, sentence, severity_class};
 use crate::browser;
 use crate::components::parts::live;
+use crate::format;
+use crate::reactive::{effect, memo, says};
 use crate::state::Store;
+use crate::words::{W, phrases, t};
 
 /// Alerts that the banner tells of; the rest are counted.
 const IN_BANNER: usize = 3;
 
 /// The loud alerts, the worst first.
 fn loud(store: Store) -> Memo<Vec<Alert>> {
-    Memo::new(move |_| {
+    memo(move || {
         store
             .alerts
             .with(|alerts| alerts.iter().filter(|a| is_loud(a)).cloned().collect())
@@ -25,20 +29,20 @@ fn loud(store: Store) -> Memo<Vec<Alert>> {
 pub fn AlertBanner() -> impl IntoView {
     let store = expect_context::<Store>();
     let loud = loud(store);
-    let n = Memo::new(move |_| loud.with(Vec::len));
+    let n = memo(move || loud.with(Vec::len));
     // Said when their number changes, not with every second's figure.
     let said = move || match n.get() {
         0 => String::new(),
-        1 => "1 alert fires.".to_owned(),
-        n => format!("{n} alerts fire."),
+        1 => t(W::OneAlertFires).to_owned(),
+        n => phrases::alerts_fire(&n.to_string()),
     };
     let class = move || loud.with(|l| l.first().map_or("info", |a| severity_class(&a.severity)));
     let lines = live(move || loud.with(|l| l.iter().take(IN_BANNER).map(line).collect()));
     let more = move || match n.get().saturating_sub(IN_BANNER) {
-        0 => "All alerts".to_owned(),
-        more => format!("and {more} more"),
+        0 => t(W::AllAlerts).to_owned(),
+        more => phrases::and_more(&more.to_string()),
     };
-    Effect::new(move |_| {
+    effect(move || {
         let title = match n.get() {
             0 => "modeltap".to_owned(),
             n => format!("({n}) modeltap"),
@@ -48,11 +52,11 @@ pub fn AlertBanner() -> impl IntoView {
     view! {
         <p class="sr-only" role="alert">{said}</p>
         <section
-            class=move || format!("panel banner firing {}", class())
+            class=says(move || format!("panel banner firing {}", class()))
             hidden=move || n.get() == 0
-            aria-label="Alerts that fire"
+            aria-label=t(W::AlertsThatFire)
             data-testid="alert-banner"
-            data-count=move || n.get().to_string()
+            data-count=says(move || n.get().to_string())
         >
             <span class="mark-shape" aria-hidden="true"></span>
             <div class="lines">{lines}</div>
@@ -64,14 +68,14 @@ pub fn AlertBanner() -> impl IntoView {
 
 fn line(alert: &Alert) -> AnyView {
     let since = alert.fired_unix_ms.unwrap_or(alert.since_unix_ms) as f64;
-    let severity = alert.severity.clone();
+    let severity = format::severity(&alert.severity).to_owned();
     view! {
         <p data-testid="alert-line" data-service=alert.service.clone() data-rule=alert.rule.clone()>
             <span class="sr-only">{severity}": "</span>
-            <a class="service" href=browser::service_href(&alert.service)>{alert.service.clone()}</a>
+            <a class="service" href=address::service_href(&alert.service)>{alert.service.clone()}</a>
             <b>{alert.rule_name.clone()}</b>
             <span>{sentence(alert).to_owned()}</span>
-            <span class="muted">{format!("since {}", browser::time_of_day(since))}</span>
+            <span class="muted">{phrases::since(&browser::time_of_day(since))}</span>
         </p>
     }
     .into_any()
@@ -90,7 +94,7 @@ pub fn AlertCount() -> impl IntoView {
         let badge = class.map(|class| {
             view! {
                 <span class=format!("count {class}") data-testid="alert-count">
-                    {n}<span class="sr-only">" firing"</span>
+                    {n}<span class="sr-only">{t(W::FiringAfter)}</span>
                 </span>
             }
             .into_any()
@@ -106,12 +110,11 @@ pub fn FiringLink(
     #[prop(into)]
     service: Signal<Option<Service>>,
 ) -> impl IntoView {
-    let firing = Memo::new(move |_| {
-        service.with(|s| s.as_ref().map(|s| (s.n_firing, browser::escape(&s.name))))
-    });
+    let firing =
+        memo(move || service.with(|s| s.as_ref().map(|s| (s.n_firing, address::escape(&s.name)))));
     live(move || {
         let link = firing.get().filter(|(n, _)| *n > 0).map(|(n, name)| {
-            let words = if n == 1 { "1 alert".to_owned() } else { format!("{n} alerts") };
+            let words = if n == 1 { t(W::OneAlert).to_owned() } else { phrases::alerts(&n.to_string()) };
             view! {
                 <a class="badge firing-link" href=format!("/alerts?service={name}") data-testid="firing-link">
                     {words}

@@ -7,7 +7,9 @@ use modeltap_api_types::DockerState;
 use crate::browser;
 use crate::components::alerts::AlertBanner;
 use crate::format;
+use crate::reactive::{follows, memo, when};
 use crate::state::{Connection, Store};
+use crate::words::{W, phrases, t};
 
 /// Every banner that applies, the gravest first.
 #[component]
@@ -30,12 +32,9 @@ fn DaemonGone() -> impl IntoView {
     };
     let text = move |since_ms: f64| {
         if store.is_loaded() {
-            format!(
-                "No answer from the daemon since {}. The figures below are its last.",
-                browser::time_of_day(since_ms)
-            )
+            phrases::gone_since(&browser::time_of_day(since_ms))
         } else {
-            "No answer from the daemon. Is it running?".to_owned()
+            t(W::IsItRunning).to_owned()
         }
     };
     move || {
@@ -43,7 +42,7 @@ fn DaemonGone() -> impl IntoView {
             view! {
                 <div class="panel banner crit" role="alert" data-testid="daemon-gone">
                     <span class="mark-shape" aria-hidden="true"></span>
-                    <p><b>"Reconnecting… "</b>{text(since_ms)}</p>
+                    <p><b>{t(W::ReconnectingDots)}</b>{text(since_ms)}</p>
                 </div>
             }
         })
@@ -53,14 +52,14 @@ fn DaemonGone() -> impl IntoView {
 #[component]
 fn DockerUnreachable() -> impl IntoView {
     let store = expect_context::<Store>();
-    let reason = Memo::new(move |_| {
+    let reason = memo(move || {
         store.status.with(|s| {
             s.as_ref().and_then(|s| match s.docker.state {
                 DockerState::Unreachable => Some(
                     s.docker
                         .reason
                         .clone()
-                        .unwrap_or_else(|| "it gives no reason".to_owned()),
+                        .unwrap_or_else(|| t(W::GivesNoReason).to_owned()),
                 ),
                 _ => None,
             })
@@ -72,9 +71,8 @@ fn DockerUnreachable() -> impl IntoView {
                 <div class="panel banner warn" role="alert" data-testid="docker-unreachable">
                     <span class="mark-shape" aria-hidden="true"></span>
                     <p>
-                        <b>"Docker is unreachable. "</b>
-                        "New containers go unseen; those already known are still watched. It is \
-                         tried again by itself. "
+                        <b>{t(W::DockerUnreachable)}</b>
+                        {t(W::DockerUnseen)}
                         <code>{reason}</code>
                     </p>
                 </div>
@@ -86,35 +84,34 @@ fn DockerUnreachable() -> impl IntoView {
 #[component]
 fn NoProbes() -> impl IntoView {
     let store = expect_context::<Store>();
-    let missing = Memo::new(move |_| {
+    let missing = memo(move || {
         store
             .status
             .with(|s| s.as_ref().is_some_and(|s| !s.probes.attached))
     });
     view! {
-        <Show when=move || missing.get()>
+        {when(move || missing.get(), move || view! {
             <div class="panel banner info" role="status" data-testid="no-probes">
                 <span class="mark-shape" aria-hidden="true"></span>
                 <p>
-                    <b>"No probes attached. "</b>
-                    "Nothing is captured from this host; what you see comes from a recording or \
-                     from history."
+                    <b>{t(W::NoProbes)}</b>
+                    {t(W::NothingCaptured)}
                 </p>
             </div>
-        </Show>
+        }.into_any())}
     }
 }
 
 #[component]
 fn StoreTrouble() -> impl IntoView {
     let store = expect_context::<Store>();
-    let trouble = Memo::new(move |_| {
+    let trouble = memo(move || {
         store.status.with(|s| {
             let s = &s.as_ref()?.store;
             (!s.ok).then(|| (s.error.clone().unwrap_or_default(), s.rollups_dropped))
         })
     });
-    let notice = Memo::new(move |_| {
+    let notice = memo(move || {
         store
             .status
             .with(|s| s.as_ref().and_then(|s| s.store.notice.clone()))
@@ -126,27 +123,27 @@ fn StoreTrouble() -> impl IntoView {
             .filter(|n| dismissed.with(|d| d.as_ref() != Some(n)))
     };
     view! {
-        {move || {
+        {follows(move || {
             trouble.get().map(|(error, n_dropped)| {
                 let lost = match n_dropped {
-                    0 => "Nothing is lost yet".to_owned(),
-                    1 => "1 rollup could not be kept since the start".to_owned(),
-                    n => format!("{} rollups could not be kept since the start", format::count(n)),
+                    0 => t(W::NothingLostYet).to_owned(),
+                    1 => t(W::OneRollupLost).to_owned(),
+                    n => phrases::rollups_lost(&format::count(n)),
                 };
                 view! {
                     <div class="panel banner warn" role="alert" data-testid="store-error">
                         <span class="mark-shape" aria-hidden="true"></span>
                         <p>
-                            <b>"History is not being written. "</b>
-                            "Live figures are not affected. "{lost}
-                            "; writing resumes by itself. "
+                            <b>{t(W::HistoryNotWritten)}</b>
+                            {t(W::LiveNotAffected)}{lost}
+                            {t(W::WritingResumes)}
                             <code>{error}</code>
                         </p>
                     </div>
                 }
             })
-        }}
-        {move || {
+        })}
+        {follows(move || {
             shown_notice().map(|text| {
                 let dismiss = {
                     let text = text.clone();
@@ -155,11 +152,11 @@ fn StoreTrouble() -> impl IntoView {
                 view! {
                     <div class="panel banner info" role="status" data-testid="store-notice">
                         <span class="mark-shape" aria-hidden="true"></span>
-                        <p><b>"History: "</b>{text}</p>
-                        <button class="quiet" on:click=dismiss>"Dismiss"</button>
+                        <p><b>{t(W::HistoryColon)}</b>{text}</p>
+                        <button class="quiet" on:click=dismiss>{t(W::Dismiss)}</button>
                     </div>
                 }
             })
-        }}
+        })}
     }
 }

@@ -13,6 +13,8 @@ use crate::browser;
 use crate::components::header::Theme;
 use crate::components::marks::marks_layer;
 use crate::format::UNKNOWN;
+use crate::reactive::{AnyViews, effect, follows, when};
+use crate::words::{W, phrases, t};
 
 #[wasm_bindgen]
 extern "C" {
@@ -51,7 +53,7 @@ const LIMIT_IN_SIGHT: f64 = 5.0;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Line {
     /// Its name in the legend.
-    pub name: &'static str,
+    pub name: W,
     /// The design token of its colour.
     pub token: &'static str,
 }
@@ -126,7 +128,7 @@ pub fn Chart(
             }
         }
     });
-    Effect::new(move |_| {
+    effect(move || {
         data.with(|data| {
             drawing.with_value(|drawing| {
                 if let Some(drawing) = drawing {
@@ -158,28 +160,28 @@ pub fn Chart(
             view! {
                 <span class="key">
                     <i style:background=format!("var({})", spec.token)></i>
-                    <span>{spec.name}</span>
+                    <span>{t(spec.name)}</span>
                     <b>{text}</b>
                 </span>
             }
         })
-        .collect_view();
-    let when = move || shown_index().map(|i| data.with(|d| browser::time_of_day(d.x[i] * 1e3)));
+        .any_views();
+    let time = move || shown_index().map(|i| data.with(|d| browser::time_of_day(d.x[i] * 1e3)));
 
     view! {
         <figure class="panel chart" aria-label=title>
             <div class="head">
                 <h2>{title}</h2>
                 <span class="unit">{unit}</span>
-                <span class="when" aria-hidden="true">{when}</span>
+                <span class="when" aria-hidden="true">{time}</span>
             </div>
             <div class="legend">{legend}</div>
             <div class="plot">
-                <div class="drawing" node_ref=host role="img" aria-label=format!("{title}, {unit}, over time")></div>
+                <div class="drawing" node_ref=host role="img" aria-label=phrases::chart(title, unit)></div>
                 {marks_layer(Signal::derive(move || data.with(|d| d.bounds)))}
-                <Show when=move || empty.get().is_some()>
-                    <p class="plot-empty"><span>{move || empty.get()}</span></p>
-                </Show>
+                {when(move || empty.get().is_some(), move || view! {
+                    <p class="plot-empty"><span>{follows(move || empty.get())}</span></p>
+                }.into_any())}
             </div>
         </figure>
     }

@@ -1,11 +1,13 @@
 //! Figures, health marks and statuses as they look everywhere.
 
 use leptos::prelude::*;
-use modeltap_api_types::{Health, StatusCount};
+use modeltap_api_types::Health;
 
 use crate::client::Polled;
-use crate::format::{self, Quantity};
+use crate::format::Quantity;
+use crate::reactive::{AnyViews, follows, says};
 use crate::state::health_label;
+use crate::words::{W, phrases, t};
 
 /// A number with its unit set smaller.
 pub fn quantity(q: Quantity) -> impl IntoView {
@@ -32,9 +34,9 @@ pub fn HealthMark(
     health: Signal<Health>,
 ) -> impl IntoView {
     view! {
-        <span class=move || format!("health {}", health_class(health.get()))>
+        <span class=says(move || format!("health {}", health_class(health.get())))>
             <span class="mark-shape" aria-hidden="true"></span>
-            <span>{move || health_label(health.get())}</span>
+            <span>{says(move || health_label(health.get()))}</span>
         </span>
     }
 }
@@ -55,23 +57,7 @@ pub fn status_class(status: Option<u16>) -> &'static str {
 /// A status as text.
 #[must_use]
 pub fn status_text(status: Option<u16>) -> String {
-    status.map_or_else(|| "none".to_owned(), |s| s.to_string())
-}
-
-/// Exact counts by status, as small labels.
-pub fn status_counts(counts: Vec<StatusCount>) -> impl IntoView {
-    counts
-        .into_iter()
-        .map(|c| {
-            view! {
-                <span class=format!("chip {}", status_class(c.status))>
-                    <i aria-hidden="true"></i>
-                    {status_text(c.status)}
-                    <b>{format::count(c.n_requests)}</b>
-                </span>
-            }
-        })
-        .collect_view()
+    status.map_or_else(|| t(W::NoneWord).to_owned(), |s| s.to_string())
 }
 
 /// A method and a route; a long route breaks after its slashes.
@@ -81,7 +67,7 @@ pub fn route_name(method: Option<&str>, route: &str) -> impl IntoView + use<> {
         .map(|part| view! { {part.to_owned()}<wbr/> });
     view! {
         <span class="method">{method.unwrap_or("?").to_owned()}</span>
-        <span class="path">{parts.collect_view()}</span>
+        <span class="path">{parts.any_views()}</span>
     }
 }
 
@@ -106,8 +92,8 @@ pub fn Kpi(
     view! {
         <div class="panel kpi">
             <span class="label">{label}</span>
-            <b class="figure">{move || quantity(value.get())}</b>
-            <span class="note" title=move || note.get()>{move || note.get()}</span>
+            <b class="figure">{follows(move || quantity(value.get()))}</b>
+            <span class="note" title=says(move || note.get())>{says(move || note.get())}</span>
         </div>
     }
 }
@@ -141,7 +127,8 @@ pub fn trouble<T: Send + Sync + 'static>(polled: Polled<T>) -> AnyView {
             .error
             .get()
             .filter(|_| polled.value.with(Option::is_none));
-        error.map(|error| view! { <p class="none">{format!("Not available: {error}.")}</p> })
+        error
+            .map(|error| view! { <p class="none">{phrases::not_available(&error.to_string())}</p> })
     };
     words.into_any()
 }

@@ -1,14 +1,17 @@
 //! The bar on every page: where one is, what was captured, how it looks.
 
 use leptos::prelude::*;
-use leptos_router::components::A;
 use wasm_bindgen::prelude::*;
 
+use crate::address::{Address, Page};
 use crate::browser;
 use crate::components::alerts::AlertCount;
 use crate::components::figures::quantity;
 use crate::format;
+use crate::reactive::{AnyViews, follows, memo, says};
+use crate::spoken::Language;
 use crate::state::{CaptureSummary, Connection, Store, Trust};
+use crate::words::{W, phrases, t};
 
 /// Where the choice is remembered; `static/theme.js` reads it before the
 /// first paint.
@@ -26,12 +29,21 @@ pub enum ThemeChoice {
 }
 
 impl ThemeChoice {
-    fn name(self) -> &'static str {
+    /// As it is remembered.
+    fn tag(self) -> &'static str {
         match self {
             Self::System => "system",
             Self::Dark => "dark",
             Self::Light => "light",
         }
+    }
+
+    fn name(self) -> &'static str {
+        t(match self {
+            Self::System => W::ThemeSystem,
+            Self::Dark => W::ThemeDark,
+            Self::Light => W::ThemeLight,
+        })
     }
 
     fn next(self) -> Self {
@@ -70,7 +82,7 @@ impl Theme {
                 changed.into_js_value().unchecked_ref(),
             );
         }
-        let resolved = Memo::new(move |_| match choice.get() {
+        let resolved = memo(move || match choice.get() {
             ThemeChoice::Dark => "dark",
             ThemeChoice::Light => "light",
             ThemeChoice::System if system_dark.get() => "dark",
@@ -88,42 +100,75 @@ impl Theme {
 
     fn turn(self) {
         self.choice.update(|choice| *choice = choice.next());
-        browser::remember(STORAGE_KEY, self.choice.get_untracked().name());
+        browser::remember(STORAGE_KEY, self.choice.get_untracked().tag());
     }
 }
 
+/// The pages that have a place in the bar.
+const PAGES: [(Page, &str, W); 4] = [
+    (Page::Overview, "/", W::Overview),
+    (Page::Requests, "/requests", W::Requests),
+    (Page::Alerts, "/alerts", W::Alerts),
+    (Page::System, "/system", W::System),
+];
+
 /// The bar on every page.
 #[component]
-pub fn Header() -> impl IntoView {
+pub fn Header(
+    /// Told to show the list of keys.
+    help: Trigger,
+) -> impl IntoView {
+    let language = expect_context::<Language>();
+    let other = language.other();
     let theme = expect_context::<Theme>();
+    let page = expect_context::<Address>().page();
     let choice = move || theme.choice.get();
     view! {
         <header class="top">
-            <a class="brand" href="/" aria-label="modeltap, overview">
+            <a class="brand" href="/" aria-label=t(W::BrandName)>
                 <svg viewBox="0 0 20 20" aria-hidden="true">
                     <rect class="brand-ground" width="20" height="20" rx="6"></rect>
                     <path class="brand-line" d="M3.5 11.5h3l2-6 3.2 9 1.9-5h2.9"></path>
                 </svg>
                 <span>"modeltap"</span>
             </a>
-            <nav aria-label="Pages">
-                <A href="/" exact=true>"Overview"</A>
-                <A href="/requests">"Requests"</A>
-                <A href="/alerts">"Alerts"<AlertCount/></A>
-                <A href="/system">"System"</A>
+            <nav aria-label=t(W::Pages)>
+                {PAGES.map(|(of, href, name)| {
+                    let count = (of == Page::Alerts).then(|| view! { <AlertCount/> });
+                    let is_here = move || page.with(|page| *page == of).then_some("page");
+                    view! { <a href=href aria-current=is_here>{t(name)}{count}</a> }
+                }).into_iter().any_views()}
             </nav>
             <span class="grow"></span>
             <CaptureBadge/>
             <ConnectionState/>
             <button
+                class="icon keys"
+                on:click=move |_| help.notify()
+                title=t(W::Shortcuts)
+                aria-label=t(W::Shortcuts)
+            >
+                "?"
+            </button>
+            <button
+                class="icon language"
+                lang=other.tag()
+                on:click=move |_| language.turn()
+                title=other.name()
+                aria-label=phrases::language_switch(other.short(), other.name())
+                data-testid="language"
+            >
+                {other.short()}
+            </button>
+            <button
                 class="icon"
                 on:click=move |_| theme.turn()
-                title=move || format!("Theme: {}", choice().name())
-                aria-label=move || {
-                    format!("Theme: {}. Switch to {}", choice().name(), choice().next().name())
-                }
+                title=says(move || phrases::theme(choice().name()))
+                aria-label=says(move || {
+                    phrases::theme_switch(choice().name(), choice().next().name())
+                })
             >
-                {move || theme_icon(choice())}
+                {follows(move || theme_icon(choice()))}
             </button>
         </header>
     }
@@ -145,7 +190,7 @@ fn theme_icon(choice: ThemeChoice) -> impl IntoView {
 #[component]
 fn CaptureBadge() -> impl IntoView {
     let store = expect_context::<Store>();
-    let summary = Memo::new(move |_| {
+    let summary = memo(move || {
         store
             .status
             .with(|s| s.as_ref().map(|s| CaptureSummary::new(&s.capture)))
@@ -161,19 +206,15 @@ fn CaptureBadge() -> impl IntoView {
     let detail = move || {
         summary.with(|s| match s {
             None => String::new(),
-            Some(s) if s.events_observed == 0 => "no events yet".to_owned(),
+            Some(s) if s.events_observed == 0 => t(W::NoEventsYet).to_owned(),
             Some(s) => {
                 // What was missed comes first: a narrow page cuts the end.
                 let misses = s
                     .misses
                     .iter()
-                    .map(|(n, w)| format!("{} {w}", format::count(*n)));
+                    .map(|(n, w)| phrases::counted(&format::count(*n), t(*w)));
                 let all = (s.events_kept, s.events_observed);
-                let all = format!(
-                    "{} of {} events",
-                    format::count(all.0),
-                    format::count(all.1)
-                );
+                let all = phrases::of_events(&format::count(all.0), &format::count(all.1));
                 misses.chain([all]).collect::<Vec<_>>().join(" · ")
             }
         })
@@ -183,17 +224,17 @@ fn CaptureBadge() -> impl IntoView {
     };
     view! {
         <a
-            class=move || format!("badge capture {}", trust())
+            class=says(move || format!("badge capture {}", trust()))
             href="/system"
             data-testid="capture-badge"
             data-state=trust
             data-captured=move || number(|s| s.events_kept)
             data-observed=move || number(|s| s.events_observed)
-            title=move || format!("Captured: {}", detail())
+            title=says(move || phrases::captured(&detail()))
         >
             <span class="mark-shape" aria-hidden="true"></span>
-            <b>{move || quantity(share())}</b>
-            <span>"captured"</span>
+            <b>{follows(move || quantity(share()))}</b>
+            <span>{t(W::CapturedWord)}</span>
             <span class="detail">{detail}</span>
         </a>
     }
@@ -204,20 +245,20 @@ fn CaptureBadge() -> impl IntoView {
 fn ConnectionState() -> impl IntoView {
     let store = expect_context::<Store>();
     let state = move || match store.connection.get() {
-        Connection::Connecting => ("connecting", "Connecting"),
-        Connection::Open => ("live", "Live"),
-        Connection::Lost { .. } => ("lost", "Reconnecting"),
+        Connection::Connecting => ("connecting", t(W::Connecting)),
+        Connection::Open => ("live", t(W::Live)),
+        Connection::Lost { .. } => ("lost", t(W::Reconnecting)),
     };
     view! {
         <span
-            class=move || format!("connection {}", state().0)
+            class=says(move || format!("connection {}", state().0))
             role="status"
             data-testid="connection"
-            data-state=move || state().0
-            title=move || format!("Connection to the daemon: {}", state().1)
+            data-state=says(move || state().0)
+            title=says(move || phrases::connection(state().1))
         >
             <i aria-hidden="true"></i>
-            <span>{move || state().1}</span>
+            <span>{says(move || state().1)}</span>
         </span>
     }
 }

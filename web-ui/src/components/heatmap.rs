@@ -11,6 +11,8 @@ use crate::components::header::Theme;
 use crate::components::marks::marks_layer;
 use crate::format;
 use crate::heat::{Cell, HEIGHT, Heat, hex, time_ticks};
+use crate::reactive::{AnyViews, effect, memo, says};
+use crate::words::{W, phrases, t};
 
 /// Colours from few requests to many.
 const RAMP: [&str; 3] = ["--heat-0", "--heat-1", "--heat-2"];
@@ -27,18 +29,20 @@ pub fn HeatmapView(
     failed: Signal<bool>,
     /// Both ends of the time axis, Unix seconds.
     bounds: Signal<(f64, f64)>,
+    /// Called with the cell that was chosen.
+    on_pick: Callback<Cell>,
 ) -> impl IntoView {
     let theme = expect_context::<Theme>();
     let canvas = NodeRef::<html::Canvas>::new();
     // A time (Unix seconds) and a height, 0 to 1 from below.
     let pointed = RwSignal::new(None::<(f64, f64)>);
-    Effect::new(move |_| {
+    effect(move || {
         theme.resolved.track();
         if let Some(canvas) = canvas.get() {
             heat.with(|heat| draw(&canvas, heat.as_ref()));
         }
     });
-    let cell = Memo::new(move |_| {
+    let cell = memo(move || {
         let (at, height) = pointed.get()?;
         heat.with(|h| h.as_ref()?.cell_at(at, height))
     });
@@ -49,12 +53,21 @@ pub fn HeatmapView(
         let down = (f64::from(event.client_y()) - area.top()) / area.height().max(1.0);
         pointed.set(Some((from + right * (to - from), 1.0 - down)));
     };
+    let pick = move || {
+        if let Some(cell) = cell.get_untracked().filter(|c| c.n_requests > 0) {
+            on_pick.run(cell);
+        }
+    };
     let on_key = move |event: ev::KeyboardEvent| {
         let (dx, dy) = match event.key().as_str() {
             "ArrowLeft" => (-1.0, 0.0),
             "ArrowRight" => (1.0, 0.0),
             "ArrowUp" => (0.0, 0.02),
             "ArrowDown" => (0.0, -0.02),
+            "Enter" => {
+                pick();
+                return;
+            }
             "Escape" => {
                 pointed.set(None);
                 return;
@@ -84,14 +97,14 @@ pub fn HeatmapView(
             })
         })
     };
-    let ticks = Memo::new(move |_| heat.with(|h| h.as_ref().map(Heat::ticks).unwrap_or_default()));
+    let ticks = memo(move || heat.with(|h| h.as_ref().map(Heat::ticks).unwrap_or_default()));
     let rows = move || {
         let row = |tick: f64| {
             let at = heat.with(|h| h.as_ref().map_or(0.0, |h| h.height_of(tick)));
             let label = format::axis_duration(tick, tick);
             view! { <span class="row" style=format!("bottom:{:.2}%", at * 100.0)>{label}</span> }
         };
-        ticks.get().into_iter().map(row).collect_view()
+        ticks.get().into_iter().map(row).any_views()
     };
     let columns = move || {
         let (from, to) = bounds.get();
@@ -101,7 +114,7 @@ pub fn HeatmapView(
             let label = browser::axis_time(tick, distance);
             view! { <span class="column" style=format!("left:{at:.2}%")>{label}</span> }
         };
-        ticks.into_iter().map(column).collect_view()
+        ticks.into_iter().map(column).any_views()
     };
     let tip = move || {
         let (at, height) = pointed.get()?;
@@ -115,14 +128,17 @@ pub fn HeatmapView(
         )
     };
     let told = move || cell.get().map(|c| cell_words(&c, heat));
-    let summary = Memo::new(move |_| heat.with(|h| h.as_ref().map(Heat::summary)));
-    let label = move || format!("{title}, by time. {}", summary.get().unwrap_or_default());
+    let summary = memo(move || heat.with(|h| h.as_ref().map(Heat::summary)));
+    let label = move || {
+        let summary = phrases::heatmap(title, &summary.get().unwrap_or_default());
+        [&summary, t(W::HeatHint)].join(" ")
+    };
     let most = move || heat.with(|h| h.as_ref().map_or(0, |h| h.most));
     let empty = move || {
         let words = heat.with(|h| match h {
-            None if failed.get() => Some("No history"),
-            None => Some("Loading…"),
-            Some(h) if h.is_empty() => Some("No requests in this range"),
+            None if failed.get() => Some(t(W::NoHistory)),
+            None => Some(t(W::LoadingDots)),
+            Some(h) if h.is_empty() => Some(t(W::NoRequestsInRange)),
             Some(_) => None,
         });
         words.map(|words| view! { <p class="plot-empty"><span>{words}</span></p> })
@@ -131,18 +147,19 @@ pub fn HeatmapView(
         <figure class="panel chart heat" aria-label=title data-testid="heatmap">
             <div class="head">
                 <h2>{title}</h2>
-                <span class="unit">"requests a cell"</span>
-                <span class="heat-legend">"1"<i aria-hidden="true"></i>{move || format::count(most())}</span>
+                <span class="unit">{t(W::RequestsACell)}</span>
+                <span class="heat-legend">"1"<i aria-hidden="true"></i>{says(move || format::count(most()))}</span>
             </div>
             <div class="plot">
                 <div
                     class="heat-area"
-                    role="img"
+                    role="application"
                     tabindex="0"
                     aria-label=label
                     on:pointermove=on_move
                     on:pointerleave=move |_| pointed.set(None)
                     on:keydown=on_key
+                    on:click=move |_| pick()
                     on:blur=move |_| pointed.set(None)
                 >
                     <canvas node_ref=canvas style=place></canvas>
@@ -160,18 +177,15 @@ pub fn HeatmapView(
 fn cell_words(cell: &Cell, heat: RwSignal<Option<Heat>>) -> String {
     let step = heat.with(|h| h.as_ref().map_or(1.0, |h| h.step));
     let text = |seconds| format::duration(Some(seconds)).text();
-    format!(
-        "{} – {}\n{} to {}\n{}",
-        browser::time_of_day(cell.at * 1e3),
-        browser::time_of_day((cell.at + step) * 1e3),
-        text(cell.durations.0),
-        text(cell.durations.1),
-        match cell.n_requests {
-            0 => "no request".to_owned(),
-            1 => "1 request".to_owned(),
-            n => format!("{} requests", format::count(n)),
-        },
-    )
+    let requests = match cell.n_requests {
+        0 => t(W::NoRequest).to_owned(),
+        1 => t(W::OneRequest).to_owned(),
+        n => phrases::requests(&format::count(n)),
+    };
+    let durations = phrases::range(&text(cell.durations.0), &text(cell.durations.1));
+    let (begin, end) = (cell.at * 1e3, (cell.at + step) * 1e3);
+    let times = [begin, end].map(browser::time_of_day).join(" – ");
+    [times, durations, requests].join("\n")
 }
 
 /// One pixel a step; CSS stretches it.

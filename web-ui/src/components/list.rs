@@ -4,6 +4,8 @@ use leptos::prelude::*;
 
 use crate::components::figures::remark;
 use crate::components::parts::live;
+use crate::reactive::AnyViews;
+use crate::words::{W, t};
 
 /// One cell: how it is laid out, and what is in it. As a card it carries the
 /// column's name.
@@ -55,29 +57,36 @@ fn made_button(
     .into_any()
 }
 
-/// A table; an empty head is a column of buttons.
-pub fn list(testid: &'static str, heads: &'static [&'static str], rows: Vec<Row>) -> AnyView {
+/// A table; the head of a column of buttons is heard and not seen.
+pub fn list(testid: &'static str, heads: &'static [W], rows: Vec<Row>) -> AnyView {
     let columns = heads
         .iter()
-        .map(|head| view! { <th role="columnheader" scope="col" class="left">{*head}</th> })
-        .collect_view();
+        .map(|head| {
+            let class = if *head == W::Actions { "sr-only" } else { "" };
+            view! {
+                <th role="columnheader" scope="col" class="left">
+                    <span class=class>{t(*head)}</span>
+                </th>
+            }
+        })
+        .any_views();
     let rows = rows
         .into_iter()
         .map(|row| {
             let cells = row.cells.into_iter().zip(heads);
             let cells = cells
                 .map(|((class, content), head)| {
-                    let label = Some(*head).filter(|head| !head.is_empty());
+                    let label = Some(*head).filter(|head| *head != W::Actions).map(t);
                     view! {
                         <td role="cell" class=class data-label=label>{content}</td>
                     }
                 })
-                .collect_view();
+                .any_views();
             view! {
                 <tr role="row" class=row.class data-testid=testid data-name=row.name>{cells}</tr>
             }
         })
-        .collect_view();
+        .any_views();
     view! {
         <table class="cards list" role="table">
             <thead role="rowgroup"><tr role="row">{columns}</tr></thead>
@@ -126,6 +135,6 @@ pub fn none(words: impl Into<String>) -> AnyView {
 
 /// What stands where the first answer is awaited.
 pub fn awaited() -> AnyView {
-    view! { <div class="skeleton" aria-busy="true" aria-label="Loading"><i></i><i></i></div> }
+    view! { <div class="skeleton" aria-busy="true" aria-label=t(W::Loading)><i></i><i></i></div> }
         .into_any()
 }

@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 
 use crate::browser;
+use crate::reactive::{AnyViews, says};
 use crate::timeline::{Kind, Mark};
 
 /// The marks of the page's range, handed down to its charts.
@@ -14,15 +15,15 @@ pub struct Marks(pub Memo<Vec<Mark>>);
 /// figures alone.
 pub fn marks_layer(bounds: Signal<(f64, f64)>) -> Option<AnyView> {
     let marks = use_context::<Marks>()?.0;
-    let each = move || marks.get().into_iter().map(mark).collect_view();
+    let each = move || marks.get().into_iter().map(mark).any_views();
     let layer = view! {
         <div
             class="marks"
             aria-hidden="true"
-            style=move || {
+            style=says(move || {
                 let (from, to) = bounds.get();
                 format!("--from:{from};--span:{}", (to - from).max(1.0))
-            }
+            })
         >
             {each}
         </div>

@@ -8,6 +8,7 @@ pub mod chart;
 pub mod figures;
 pub mod header;
 pub mod heatmap;
+pub mod help;
 pub mod keys;
 pub mod list;
 pub mod marks;

@@ -10,6 +10,7 @@ use leptos::prelude::*;
 use crate::components::bar::swatch;
 use crate::components::figures::quantity;
 use crate::format::Quantity;
+use crate::reactive::AnyViews;
 
 /// A line of a small table.
 #[derive(Default)]
@@ -39,10 +40,14 @@ pub fn parts_table(class: &'static str, heads: &[&'static str], parts: Vec<Part>
         .enumerate()
         .map(|(i, head)| {
             let class = if i == 0 { "left" } else { "" };
-            view! { <th scope="col" class=class>{*head}</th> }
+            if head.is_empty() {
+                view! { <td></td> }.into_any()
+            } else {
+                view! { <th scope="col" class=class>{*head}</th> }.into_any()
+            }
         })
-        .collect_view();
-    let rows = parts.into_iter().map(row).collect_view();
+        .any_views();
+    let rows = parts.into_iter().map(row).any_views();
     view! {
         <table class=format!("parts {class}")>
             <thead><tr>{heads}</tr></thead>
@@ -62,7 +67,7 @@ fn row(part: Part) -> impl IntoView {
             let class = if i + 1 == n_values { part.class } else { "" };
             view! { <td class=class>{quantity(value)}</td> }
         })
-        .collect_view();
+        .any_views();
     let bar = part
         .bar
         .map(|bar| view! { <td class="bar-cell">{bar}</td> });
@@ -109,7 +114,7 @@ pub fn tiles(tiles: Vec<Tile>) -> AnyView {
                 </div>
             }
         })
-        .collect_view();
+        .any_views();
     view! { <div class="tiles">{tiles}</div> }.into_any()
 }
 

@@ -1,20 +1,21 @@
 //! The range of time a page shows; it lives in the address bar.
 
 use leptos::prelude::*;
-use leptos_router::NavigateOptions;
-use leptos_router::hooks::{use_navigate, use_query_map};
 
+use crate::address::{Address, Step};
 use crate::browser;
+use crate::reactive::{AnyViews, memo, says};
 use crate::series::Range;
 use crate::state::Store;
+use crate::words::{W, phrases, t};
 
 /// Ranges that are one click away.
-const SPANS: [(&str, u32); 5] = [
-    ("5 m", 300),
-    ("15 m", 900),
-    ("1 h", 3_600),
-    ("6 h", 21_600),
-    ("24 h", 86_400),
+const SPANS: [(W, u32); 5] = [
+    (W::Span5m, 300),
+    (W::Span15m, 900),
+    (W::Span1h, 3_600),
+    (W::Span6h, 21_600),
+    (W::Span24h, 86_400),
 ];
 
 /// The range in the address bar, and the ways to change it.
@@ -44,21 +45,17 @@ impl RangeControl {
 /// Reads the range from the address bar.
 #[must_use]
 pub fn range_control() -> RangeControl {
-    let query = use_query_map();
-    let range =
-        Memo::new(move |_| query.with(|q| Range::parse(q.get_str("range"), q.get_str("to"))));
-    let navigate = use_navigate();
+    let address = expect_context::<Address>();
+    let query = address.query();
+    let range = memo(move || query.with(|q| Range::parse(q.get("range"), q.get("to"))));
     let go = Callback::new(move |wanted: Range| {
         // Charts that share a pointer all tell of the same stretch.
         if wanted == range.get_untracked() {
             return;
         }
-        let path = window().location().pathname().unwrap_or_default();
-        let options = NavigateOptions {
-            scroll: false,
-            ..NavigateOptions::default()
-        };
-        navigate(&format!("{path}{}", wanted.query()), options);
+        let (span, to) = wanted.values();
+        let query = query.with_untracked(|q| q.with("range", &span).with("to", &to));
+        address.go_to_query(&query, Step::View);
     });
     RangeControl { range, go }
 }
@@ -77,17 +74,17 @@ pub fn RangePicker(
             view! {
                 <button
                     class:on=on
-                    aria-pressed=move || on().to_string()
+                    aria-pressed=says(move || on().to_string())
                     on:click=move |_| {
                         go.run(Range { span_seconds: seconds, ..range.get_untracked() });
                     }
                 >
-                    {label}
+                    {t(label)}
                 </button>
             }
         })
         .into_iter()
-        .collect_view();
+        .any_views();
     let paused = move || range.with(|r| r.end_ms.is_some());
     let turn = move |_| {
         let range = range.get_untracked();
@@ -104,30 +101,27 @@ pub fn RangePicker(
         range.with(|r| {
             r.end_ms.map(|end| {
                 let (from, to) = r.bounds(end);
-                format!(
-                    "{} to {}",
-                    browser::date_time(from),
-                    browser::time_of_day(to)
-                )
+                phrases::range(&browser::date_time(from), &browser::time_of_day(to))
             })
         })
     };
     view! {
         <div class="range">
             <span class="stretch">{stretch}</span>
-            <div class="seg" role="group" aria-label="Range of time">{spans}</div>
+            <div class="seg" data-key="range" role="group" aria-label=t(W::RangeOfTime)>{spans}</div>
             <button
                 class="live-toggle"
                 class:paused=paused
                 on:click=turn
                 data-testid="live-toggle"
-                aria-pressed=move || (!paused()).to_string()
-                aria-label=move || {
-                    if paused() { "Paused. Follow live" } else { "Live. Pause" }
-                }
+                data-key="pause"
+                aria-pressed=says(move || (!paused()).to_string())
+                aria-label=says(move || {
+                    if paused() { t(W::PausedFollow) } else { t(W::LivePause) }
+                })
             >
                 <i aria-hidden="true"></i>
-                {move || if paused() { "Paused" } else { "Live" }}
+                {says(move || if paused() { t(W::Paused) } else { t(W::Live) })}
             </button>
         </div>
     }

@@ -13,13 +13,12 @@ use crate::components::figures::{
 };
 use crate::components::parts::{Part, live, parts_table};
 use crate::format::{self, Quantity};
+use crate::reactive::{AnyViews, effect};
 use crate::time_parts::{self, Split, overlaps};
+use crate::words::{W, phrases, t};
 
 /// A name and its value.
 type Fact = (&'static str, Quantity);
-
-/// Why a wait is not known.
-const UNTOLD: &str = "unknown: its arrival was not told";
 
 /// Shows `opened` for as long as it holds a request.
 #[component]
@@ -28,7 +27,7 @@ pub fn RequestDetail(
     opened: RwSignal<Option<Request>>,
 ) -> impl IntoView {
     let dialog = NodeRef::<html::Dialog>::new();
-    Effect::new(move |_| {
+    effect(move || {
         let Some(dialog) = dialog.get() else { return };
         if opened.with(Option::is_some) && !dialog.open() {
             // Fails only for a dialog that is no longer part of the page.
@@ -66,31 +65,31 @@ fn sheet(request: Request, opened: RwSignal<Option<Request>>) -> AnyView {
     view! {
         <div class="detail-head">
             <h2 id="detail-title">{route_name(request.method.as_deref(), &request.route)}</h2>
-            <button class="quiet" autofocus=true on:click=move |_| opened.set(None)>"Close"</button>
+            <button class="quiet" autofocus=true on:click=move |_| opened.set(None)>{t(W::Close)}</button>
         </div>
         <p class="detail-status">
             <span class=format!("chip {}", status_class(request.status))>
                 <i aria-hidden="true"></i>
                 {match request.status {
                     Some(_) => status_text(request.status),
-                    None => "no status".to_owned(),
+                    None => t(W::NoStatusWord).to_owned(),
                 }}
             </span>
             <span class=outcome_class(&request.outcome)>{format::outcome(&request.outcome)}</span>
             {(request.transport == "unix").then(|| {
-                view! { <span class="tag">"inner hop, UNIX socket"</span> }
+                view! { <span class="tag">{t(W::InnerHopTag)}</span> }
             })}
             {(request.completeness != "whole").then(|| {
-                view! { <span class="tag warn">{request.completeness.clone()}</span> }
+                view! { <span class="tag warn">{format::completeness(&request.completeness)}</span> }
             })}
         </p>
         {(request.completeness != "whole").then(|| {
-            remark("warn", "Some of its bytes were not seen; its times may be short.")
+            remark("warn", t(W::TimesShort))
         })}
         {time(&request)}
-        {section("Stream", stream)}
-        {section("Inference", inference)}
-        {section("Request", request_facts(&request))}
+        {section(t(W::Stream), stream)}
+        {section(t(W::Inference), inference)}
+        {section(t(W::Request), request_facts(&request))}
     }
     .into_any()
 }
@@ -99,8 +98,7 @@ fn sheet(request: Request, opened: RwSignal<Option<Request>>) -> AnyView {
 fn time(request: &Request) -> impl IntoView + use<> {
     let split = Split::of_request(request);
     let overlap = overlaps(request).then(|| {
-        let words = "It was answered before it was read whole: its parts overlap, and the bar cuts \
-                     short the reading.";
+        let words = t(W::Overlaps);
         remark("info", words)
     });
     // What the API tells, not what the bar was cut to.
@@ -118,7 +116,7 @@ fn time(request: &Request) -> impl IntoView + use<> {
             name: part.name(),
             token: Some(part.token()),
             words: match (part, told) {
-                (time_parts::Part::Queue, None) => format!("{}; {UNTOLD}", part.words()),
+                (time_parts::Part::Queue, None) => phrases::and_then(part.words(), t(W::Untold)),
                 _ => part.words().to_owned(),
             },
             meaning: part.definition(),
@@ -126,21 +124,21 @@ fn time(request: &Request) -> impl IntoView + use<> {
             ..Part::default()
         })
         .collect();
-    let felt = "by the client: arrived to answered";
+    let felt = t(W::FeltMeans);
     let sums = [
         (
-            "felt",
+            t(W::FeltWord),
             match request.felt {
                 Some(_) => felt.to_owned(),
-                None => format!("{felt}; {UNTOLD}"),
+                None => phrases::and_then(felt, t(W::Untold)),
             },
-            "First byte arrived at the socket, to last byte written",
+            t(W::FeltDefinition),
             request.felt,
         ),
         (
-            "worked",
-            "by the server: first read to answered".to_owned(),
-            "First byte read, to last byte written",
+            t(W::WorkedWord),
+            t(W::WorkedMeans).to_owned(),
+            t(W::WorkedDefinition),
             Some(request.duration),
         ),
     ];
@@ -152,12 +150,12 @@ fn time(request: &Request) -> impl IntoView + use<> {
         is_sum: true,
         ..Part::default()
     }));
-    let label = format!("Where its time went: {}", split.text());
+    let label = phrases::where_its_time_went(&split.text());
     view! {
         <section class="detail-part">
-            <h3>"Where its time went"</h3>
+            <h3>{t(W::WhereItsTimeWent)}</h3>
             {segment_bar(&split.segments(), label)}
-            {parts_table("", &["Part", "Took"], rows)}
+            {parts_table("", &[t(W::Part), t(W::Took)], rows)}
             {overlap}
         </section>
     }
@@ -168,26 +166,23 @@ fn stream_facts(request: &Request) -> Vec<Fact> {
         return Vec::new();
     };
     let mut facts = vec![
-        ("Sent as", text(stream_format(format))),
-        ("Content chunks", known_count(request.n_chunks)),
-        ("Time to first chunk", seconds(request.first_chunk)),
+        (t(W::SentAs), text(stream_format(format))),
+        (t(W::ContentChunks), known_count(request.n_chunks)),
+        (t(W::TimeToFirstChunk), seconds(request.first_chunk)),
     ];
     if let Some(interval) = &request.chunk_interval {
         facts.extend([
-            ("Between chunks, p50", seconds(Some(interval.p50))),
-            ("Between chunks, p95", seconds(Some(interval.p95))),
-            ("Between chunks, longest", seconds(Some(interval.max))),
+            (t(W::BetweenP50), seconds(Some(interval.p50))),
+            (t(W::BetweenP95), seconds(Some(interval.p95))),
+            (t(W::BetweenLongest), seconds(Some(interval.max))),
         ]);
     }
     if let Some(pace) = request.chunk_pace {
-        facts.push(("Chunks/s", text(format::rate(pace))));
+        facts.push((t(W::ChunksPerSecond), text(format::rate(pace))));
     }
-    facts.push((
-        "Stalls, longer than 1\u{a0}s",
-        known_count(request.n_stalls),
-    ));
+    facts.push((t(W::StallsLonger), known_count(request.n_stalls)));
     if let Some(after) = request.after_abort {
-        facts.push(("Went on after the client left", seconds(Some(after))));
+        facts.push((t(W::WentOnAfter), seconds(Some(after))));
     }
     facts
 }
@@ -195,14 +190,14 @@ fn stream_facts(request: &Request) -> Vec<Fact> {
 fn inference_facts(request: &Request) -> Vec<Fact> {
     let mut facts = Vec::new();
     if let Some(operation) = &request.operation {
-        facts.push(("Operation", text(format::outcome(operation))));
+        facts.push((t(W::Operation), text(format::outcome(operation))));
     }
     if let Some(model) = &request.model {
-        facts.push(("Model", text(model.clone())));
+        facts.push((t(W::Model), text(model.clone())));
     }
     let tokens = [
-        ("Tokens in", request.input_tokens),
-        ("Tokens out", request.output_tokens),
+        (t(W::TokensIn), request.input_tokens),
+        (t(W::TokensOut), request.output_tokens),
     ];
     for (name, n) in tokens {
         if n.is_some() {
@@ -214,45 +209,48 @@ fn inference_facts(request: &Request) -> Vec<Fact> {
 
 fn request_facts(request: &Request) -> Vec<Fact> {
     let mut facts = vec![
-        ("Service", text(request.service.clone())),
-        ("Container", text(request.container.clone())),
+        (t(W::Service), text(request.service.clone())),
+        (t(W::Container), text(request.container.clone())),
     ];
     if let Some(arrived) = request.arrived_unix_ms {
-        facts.push(("Arrived", text(browser::time_of_day_ms(arrived as f64))));
+        facts.push((t(W::Arrived), text(browser::time_of_day_ms(arrived as f64))));
     }
     facts.extend([
         (
-            "First byte read",
+            t(W::FirstByteRead),
             text(browser::time_of_day_ms(request.started_unix_ms as f64)),
         ),
-        ("Time to first byte", seconds(request.ttfb)),
-        ("Body read", format::bytes(request.request_body_bytes)),
-        ("Body written", format::bytes(request.response_body_bytes)),
-        ("Transport", text(transport(&request.transport))),
+        (t(W::TimeToFirstByte), seconds(request.ttfb)),
+        (t(W::BodyRead), format::bytes(request.request_body_bytes)),
+        (
+            t(W::BodyWritten),
+            format::bytes(request.response_body_bytes),
+        ),
+        (t(W::Transport), text(transport(&request.transport))),
     ]);
     if request.transport != "unix" {
         let peer = format::address(&request.peer_address, request.peer_port);
-        facts.push(("Client", text(peer)));
-        facts.push(("Server's port", text(request.local_port.to_string())));
+        facts.push((t(W::Client), text(peer)));
+        facts.push((t(W::ServersPort), text(request.local_port.to_string())));
     }
     let place = format::count(request.sequence.saturating_add(1));
-    facts.push(("Place on its connection", text(place)));
+    facts.push((t(W::PlaceOnConnection), text(place)));
     facts
 }
 
 fn transport(transport: &str) -> String {
     match transport {
-        "unix" => "UNIX socket".to_owned(),
+        "unix" => t(W::UnixSocket).to_owned(),
         "" => format::UNKNOWN.to_owned(),
-        other => other.to_uppercase(),
+        other => other.to_ascii_uppercase(),
     }
 }
 
 fn stream_format(format: &str) -> &'static str {
     match format {
-        "server_sent_events" => "server-sent events",
-        "json_lines" => "lines of JSON",
-        _ => "HTTP chunks",
+        "server_sent_events" => t(W::ServerSentEvents),
+        "json_lines" => t(W::JsonLines),
+        _ => t(W::HttpChunks),
     }
 }
 
@@ -269,7 +267,7 @@ fn section(title: &'static str, facts: Vec<Fact>) -> impl IntoView {
     let facts = facts
         .into_iter()
         .map(|(name, value)| view! { <div><dt>{name}</dt><dd>{quantity(value)}</dd></div> })
-        .collect_view();
+        .any_views();
     (!is_empty).then(|| {
         view! {
             <section class="detail-part facts">

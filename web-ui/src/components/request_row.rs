@@ -3,20 +3,26 @@
 use leptos::prelude::*;
 use modeltap_api_types::Request;
 
+use crate::address;
 use crate::browser;
 use crate::components::bar::{segments_picture, swatch};
 use crate::components::figures::{outcome_class, quantity, status_class, status_text};
 use crate::format;
+use crate::reactive::AnyViews;
 use crate::time_parts::{Part, Split};
+use crate::words::{W, phrases, t};
 
-/// Names a request: its connection and its place on it.
+/// Names a request: its connection and its place on it; those kept in history
+/// have neither, and are told apart by when they began and how long they took.
 #[must_use]
-pub fn request_key(request: &Request) -> (String, u64, u64) {
-    (
-        request.connection.clone(),
+pub fn request_key(request: &Request) -> (String, [u64; 4]) {
+    let numbers = [
         request.sequence,
         request.ended_monotonic_ns,
-    )
+        request.started_unix_ms,
+        request.duration.to_bits(),
+    ];
+    (request.connection.clone(), numbers)
 }
 
 /// The colours of the time bar.
@@ -28,35 +34,59 @@ pub fn TimeLegend() -> impl IntoView {
             <span class="key" title=title>{swatch(part.token())}<span>{part.name()}</span></span>
         }
     });
-    view! { <span class="legend">{keys.into_iter().collect_view()}</span> }
+    view! { <span class="legend">{keys.into_iter().any_views()}</span> }
 }
 
 /// The head of a table of requests.
 pub fn request_head(shows_service: bool) -> impl IntoView {
     let columns = [
-        ("Started", "left when"),
-        ("Service", "left service"),
-        ("Route", "left"),
-        ("Status", "left status"),
-        ("Outcome", "left outcome"),
-        ("Took", "num"),
-        ("First byte", "num wide"),
-        ("Where the time went", "left time"),
+        (t(W::Started), "left when"),
+        (t(W::Service), "left service"),
+        (t(W::Route), "left"),
+        (t(W::Status), "left status"),
+        (t(W::Outcome), "left outcome"),
+        (t(W::Took), "num"),
+        (t(W::FirstByte), "num wide"),
+        (t(W::WhereTimeWent), "left time"),
     ];
     let columns = columns
         .into_iter()
-        .filter(move |(name, _)| shows_service || *name != "Service")
+        .filter(move |(_, class)| shows_service || *class != "left service")
         .map(|(name, class)| view! { <th role="columnheader" scope="col" class=class>{name}</th> });
     view! {
         <thead role="rowgroup">
-            <tr role="row">{columns.collect_view()}</tr>
+            <tr role="row">{columns.any_views()}</tr>
         </thead>
     }
 }
 
+/// The rows of a table of requests; those that stay are kept.
+pub fn request_rows(
+    requests: impl Fn() -> Vec<Request> + Send + Sync + 'static,
+    shows_service: bool,
+    opened: RwSignal<Option<Request>>,
+) -> AnyView {
+    let requests = Signal::derive(requests);
+    rows(requests, shows_service, opened)
+}
+
+/// Not generic: a list of rows is compiled for each.
+fn rows(
+    requests: Signal<Vec<Request>>,
+    shows_service: bool,
+    opened: RwSignal<Option<Request>>,
+) -> AnyView {
+    view! {
+        <For each=move || requests.get() key=request_key let(request)>
+            {request_row(request, shows_service, opened).into_any()}
+        </For>
+    }
+    .into_any()
+}
+
 /// A row: when, what, how it ended, how long it took and where the time went.
 /// Its button puts the request into `opened`.
-pub fn request_row(
+fn request_row(
     request: Request,
     shows_service: bool,
     opened: RwSignal<Option<Request>>,
@@ -66,16 +96,16 @@ pub fn request_row(
     let bar = time_bar(&request);
     let whole = request.clone();
     let service = shows_service.then(|| {
-        let href = browser::service_href(&request.service);
+        let href = address::service_href(&request.service);
         view! {
-            <td role="cell" data-label="Service">
+            <td role="cell" data-label=t(W::Service)>
                 <a class="link clip" href=href>{request.service.clone()}</a>
             </td>
         }
     });
     let mark = (request.completeness != "whole").then(|| {
-        view! { <span class="tag warn" title="Some of its bytes were not seen">
-            {request.completeness.clone()}
+        view! { <span class="tag warn" title=t(W::BytesUnseen)>
+            {format::completeness(&request.completeness)}
         </span> }
     });
     view! {
@@ -86,11 +116,11 @@ pub fn request_row(
             data-status=request.status.map(|s| s.to_string()).unwrap_or_default()
             data-outcome=request.outcome.clone()
         >
-            <td role="cell" data-label="Started" class="when">
+            <td role="cell" data-label=t(W::Started) class="when">
                 <button
                     class="row-link"
                     aria-haspopup="dialog"
-                    aria-label=format!("Details of the request of {started}")
+                    aria-label=phrases::details_of(&started)
                     data-testid="request-open"
                     on:click=move |_| opened.set(Some(whole.clone()))
                 >
@@ -98,11 +128,11 @@ pub fn request_row(
                 </button>
             </td>
             {service}
-            <td role="cell" data-label="Route" class="route">
+            <td role="cell" data-label=t(W::Route) class="route">
                 <span class="method">{request.method.clone().unwrap_or_else(|| "?".to_owned())}</span>
                 <span class="path">{request.route.clone()}</span>
             </td>
-            <td role="cell" data-label="Status">
+            <td role="cell" data-label=t(W::Status)>
                 <span class=format!("chip {}", status_class(request.status))>
                     <i aria-hidden="true"></i>
                     {status_text(request.status)}
@@ -110,18 +140,18 @@ pub fn request_row(
             </td>
             <td
                 role="cell"
-                data-label="Outcome"
+                data-label=t(W::Outcome)
                 class=format!("outcome {}", outcome_class(&request.outcome))
             >
                 {format::outcome(&request.outcome)}
-                {request.streamed.then(|| view! { <span class="tag">"stream"</span> })}
+                {request.streamed.then(|| view! { <span class="tag">{t(W::StreamWord)}</span> })}
                 {mark}
             </td>
-            <td role="cell" data-label="Took" class="num took">{quantity(took)}</td>
-            <td role="cell" data-label="First byte" class="num wide">
+            <td role="cell" data-label=t(W::Took) class="num took">{quantity(took)}</td>
+            <td role="cell" data-label=t(W::FirstByte) class="num wide">
                 {quantity(format::duration(request.ttfb))}
             </td>
-            <td role="cell" data-label="Time" class="time">{bar}</td>
+            <td role="cell" data-label=t(W::TimeWord) class="time">{bar}</td>
         </tr>
     }
 }
@@ -131,8 +161,8 @@ fn time_bar(request: &Request) -> impl IntoView + use<> {
     let split = Split::of_request(request);
     let took = format::duration(Some(request.duration)).text();
     let label = match split.text() {
-        parts if parts.is_empty() => format!("took {took}"),
-        parts => format!("{parts}; took {took}"),
+        parts if parts.is_empty() => phrases::took(&took),
+        parts => phrases::took_parts(&parts, &took),
     };
     view! {
         <span

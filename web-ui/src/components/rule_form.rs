@@ -6,18 +6,25 @@ use leptos::html;
 use leptos::prelude::*;
 use modeltap_api_types::{AlertMetric, AlertRule, AlertRules, RulePreview};
 
+use crate::address;
 use crate::alerts::{Draft, Field, FieldError, KINDS, typed_unit, unit_of};
-use crate::browser;
 use crate::client::{FetchError, Polled, Write, parse, write};
 use crate::components::figures::remark;
 use crate::components::list::{button, none};
 use crate::components::parts::live;
 use crate::components::rule_preview::rule_preview;
+use crate::json;
+use crate::reactive::{effect, follows, memo, says};
 use crate::state::Store;
+use crate::words::{W, phrases, t};
 
 /// Pause after the last key before the rule is tried.
 const SETTLED: Duration = Duration::from_millis(400);
-const SEVERITIES: [&str; 3] = ["info", "warning", "critical"];
+const SEVERITIES: [(&str, W); 3] = [
+    ("info", W::Info),
+    ("warning", W::Warning),
+    ("critical", W::Critical),
+];
 
 /// What one form holds while it is open.
 #[derive(Clone, Copy)]
@@ -63,7 +70,7 @@ pub fn RuleForm(
     rules: Polled<AlertRules>,
 ) -> impl IntoView {
     let dialog = NodeRef::<html::Dialog>::new();
-    Effect::new(move |_| {
+    effect(move || {
         let Some(dialog) = dialog.get() else { return };
         if opened.with(Option::is_some) && !dialog.open() {
             // Fails only for a dialog that is no longer part of the page.
@@ -99,9 +106,9 @@ fn sheet(draft: Draft, opened: RwSignal<Option<Draft>>, rules: Polled<AlertRules
         metrics.unwrap_or_default()
     });
     let title = if draft.id.is_empty() {
-        "New rule"
+        t(W::NewRule)
     } else {
-        "Change rule"
+        t(W::ChangeRule)
     };
     let form = Form {
         draft: RwSignal::new(draft),
@@ -112,7 +119,7 @@ fn sheet(draft: Draft, opened: RwSignal<Option<Draft>>, rules: Polled<AlertRules
         preview: RwSignal::new(None),
     };
     try_while_typed(form);
-    let own = Memo::new(move |_| form.draft.with(Draft::fields));
+    let own = memo(move || form.draft.with(Draft::fields));
     let common = [
         input(form, Field::Name),
         select(form, Field::Service, services(form)),
@@ -127,32 +134,31 @@ fn sheet(draft: Draft, opened: RwSignal<Option<Draft>>, rules: Polled<AlertRules
         event.prevent_default();
         save(form, opened, rules);
     };
-    let severities = SEVERITIES.map(|s| (s, s));
     view! {
         <form class="rule" on:submit=save novalidate=true>
             <div class="detail-head">
                 <h2 id="rule-title">{title}</h2>
-                {button("quiet", "Close", "Close without saving".to_owned(), move || opened.set(None))}
+                {button("quiet", t(W::Close), t(W::CloseUnsaved).to_owned(), move || opened.set(None))}
             </div>
             <div class="rule-fields">
                 {Vec::from(common)}
                 {live(move || own.get().into_iter().map(|f| input(form, f)).collect())}
-                {select(form, Field::Severity, plain_options(&severities))}
+                {select(form, Field::Severity, plain_options(&SEVERITIES))}
             </div>
             <div role="alert">{whole}</div>
             <div class="rule-save">
                 <button type="submit" class="primary" data-testid="save-rule" disabled=move || form.is_busy.get()>
-                    "Save"
+                    {t(W::Save)}
                 </button>
-                <span class="muted">"Lengths of time are written 30s, 5m, 2h or 7d."</span>
+                <span class="muted">{t(W::SpansAreTyped)}</span>
             </div>
-            <section class="inner" aria-label="The rule against the last 24 h" data-testid="preview">
+            <section class="inner" aria-label=t(W::RuleAgainstDay) data-testid="preview">
                 <div class="head wrap">
-                    <h3>"Against the last 24 h"</h3>
+                    <h3>{t(W::AgainstDay)}</h3>
                     <span class="legend">
-                        <span class="key"><i class="key-line"></i>"figure"</span>
-                        <span class="key"><i class="key-limit"></i>"limit"</span>
-                        <span class="key"><i class="key-episode"></i>"would have fired"</span>
+                        <span class="key"><i class="key-line"></i>{t(W::FigureWord)}</span>
+                        <span class="key"><i class="key-limit"></i>{t(W::LimitWord)}</span>
+                        <span class="key"><i class="key-episode"></i>{t(W::WouldHaveFired)}</span>
                     </span>
                 </div>
                 {live(move || preview_of(form))}
@@ -164,17 +170,17 @@ fn sheet(draft: Draft, opened: RwSignal<Option<Draft>>, rules: Polled<AlertRules
 
 fn preview_of(form: Form) -> Vec<AnyView> {
     form.preview.with(|preview| match preview {
-        None if form.rule().is_err() => vec![none("Shown once the form is complete.")],
-        None => vec![none("Trying it…")],
-        Some(Err(why)) => vec![none(format!("It could not be tried: {why}."))],
+        None if form.rule().is_err() => vec![none(t(W::ShownOnceComplete))],
+        None => vec![none(t(W::TryingIt))],
+        Some(Err(why)) => vec![none(phrases::not_tried(why))],
         Some(Ok((metric, preview))) => rule_preview(metric, preview.clone()),
     })
 }
 
 type Options = Signal<Vec<(String, String)>>;
 
-fn plain_options(options: &[(&str, &str)]) -> Options {
-    let owned = options.iter().map(|(v, l)| ((*v).into(), (*l).into()));
+fn plain_options(options: &[(&str, W)]) -> Options {
+    let owned = options.iter().map(|(v, l)| ((*v).into(), t(*l).into()));
     Signal::stored(owned.collect())
 }
 
@@ -195,7 +201,7 @@ fn services(form: Form) -> Options {
     let chosen = form
         .draft
         .with_untracked(|d| d.value(Field::Service).to_owned());
-    let each = (String::new(), "Each service on its own".to_owned());
+    let each = (String::new(), t(W::EachServiceAlone).to_owned());
     let mut names: Vec<String> = store
         .services()
         .iter()
@@ -226,7 +232,7 @@ fn labelled(form: Form, field: Field, id: String, control: AnyView) -> AnyView {
             <label for=id>{field.label()}<span class="unit">{unit}</span></label>
             {control}
             <p class="crit" id=error_id role="alert" data-testid="field-error">
-                {move || error().map(|e| e.text)}
+                {follows(move || error().map(|e| e.text))}
             </p>
         </div>
     }
@@ -246,8 +252,8 @@ fn input(form: Form, field: Field) -> AnyView {
             autocomplete="off"
             spellcheck="false"
             autofocus=field == Field::Name
-            placeholder=if field == Field::Clear { "the limit" } else { "" }
-            aria-invalid=move || is_wrong().to_string()
+            placeholder=if field == Field::Clear { t(W::TheLimit) } else { "" }
+            aria-invalid=says(move || is_wrong().to_string())
             aria-describedby=format!("{id}-error")
             prop:value=move || form.draft.with(|d| d.value(field).to_owned())
             on:input=move |event| form.set(field, event_target_value(&event))
@@ -258,7 +264,7 @@ fn input(form: Form, field: Field) -> AnyView {
 
 fn select(form: Form, field: Field, options: Options) -> AnyView {
     let id = format!("rule-{}", field.name());
-    let chosen = Memo::new(move |_| form.draft.with(|d| d.value(field).to_owned()));
+    let chosen = memo(move || form.draft.with(|d| d.value(field).to_owned()));
     let option = move |(value, label): (String, String)| {
         let is_chosen = {
             let value = value.clone();
@@ -282,7 +288,7 @@ fn select(form: Form, field: Field, options: Options) -> AnyView {
 /// pressed for a moment; only the newest answer counts.
 fn try_while_typed(form: Form) {
     let newest = StoredValue::new(0_u32);
-    let body = Memo::new(move |_| {
+    let body = memo(move || {
         // A name changes nothing of it, and is typed last by some.
         let mut draft = form.draft.get();
         if draft.value(Field::Name).trim().is_empty() {
@@ -297,10 +303,10 @@ fn try_while_typed(form: Form) {
             enabled: true,
             ..rule
         };
-        let body = serde_json::to_string(&rule).ok()?;
+        let body = json::write(&rule).ok()?;
         Some((rule.metric, body))
     });
-    Effect::new(move |_| {
+    effect(move || {
         let number = newest.get_value().wrapping_add(1);
         newest.set_value(number);
         let Some((metric, body)) = body.get() else {
@@ -343,7 +349,7 @@ fn try_while_typed(form: Form) {
 fn save(form: Form, opened: RwSignal<Option<Draft>>, rules: Polled<AlertRules>) {
     form.was_tried.set(true);
     let Ok(rule) = form.rule() else { return };
-    let Ok(body) = serde_json::to_string(&rule) else {
+    let Ok(body) = json::write(&rule) else {
         return;
     };
     let id = form.draft.with_untracked(|d| d.id.clone());
@@ -352,7 +358,7 @@ fn save(form: Form, opened: RwSignal<Option<Draft>>, rules: Polled<AlertRules>) 
     } else {
         (
             Write::Put,
-            format!("/api/v1/alert-rules/{}", browser::escape(&id)),
+            format!("/api/v1/alert-rules/{}", address::escape(&id)),
         )
     };
     form.is_busy.set(true);

@@ -8,6 +8,8 @@ use crate::alerts::figure;
 use crate::browser;
 use crate::components::figures::quantity;
 use crate::components::list::none;
+use crate::reactive::AnyViews;
+use crate::words::{W, phrases, t};
 
 /// Services that are drawn; the rest are counted.
 const DRAWN: usize = 4;
@@ -18,7 +20,7 @@ const N_TIMES: u64 = 5;
 pub fn rule_preview(metric: &str, preview: RulePreview) -> Vec<AnyView> {
     let services = by_interest(preview.services.clone());
     if services.is_empty() {
-        return vec![none("No service was seen in the last 24 h.")];
+        return vec![none(t(W::NoServiceInDay))];
     }
     let mut views: Vec<AnyView> = services
         .iter()
@@ -29,8 +31,8 @@ pub fn rule_preview(metric: &str, preview: RulePreview) -> Vec<AnyView> {
         let firing = rest.iter().filter(|s| !s.episodes.is_empty()).count();
         let n = rest.len();
         let words = match firing {
-            0 => format!("and {n} more services, on which it would not have fired"),
-            firing => format!("and {n} more services; on {firing} of them it would have fired"),
+            0 => phrases::more_quiet(&n.to_string()),
+            firing => phrases::more_fired(&n.to_string(), &firing.to_string()),
         };
         views.push(none(words));
     }
@@ -52,7 +54,7 @@ fn drawn(metric: &str, preview: &RulePreview, service: &ServicePreview) -> AnyVi
             let (x, width) = (format!("{x:.1}"), format!("{width:.1}"));
             view! { <rect class="episode" x=x width=width y="0" height=HEIGHT></rect> }
         })
-        .collect_view();
+        .any_views();
     let n_steps = service.values.len() as u64;
     let span_ms = n_steps * u64::from(preview.step_seconds) * 1_000;
     let times = (0..N_TIMES)
@@ -60,7 +62,7 @@ fn drawn(metric: &str, preview: &RulePreview, service: &ServicePreview) -> AnyVi
             let at = preview.from_unix_ms + span_ms * i / (N_TIMES - 1);
             view! { <span>{browser::axis_time(at as f64 / 1e3, 600.0)}</span> }
         })
-        .collect_view();
+        .any_views();
     let is_known = !values.is_empty();
     let plot = is_known.then(|| {
         view! {
@@ -69,7 +71,7 @@ fn drawn(metric: &str, preview: &RulePreview, service: &ServicePreview) -> AnyVi
                     viewBox=format!("0 0 {WIDTH} {HEIGHT}")
                     preserveAspectRatio="none"
                     role="img"
-                    aria-label=format!("{} over the last 24 h: {words}", service.service)
+                    aria-label=phrases::preview(&service.service, &words)
                 >
                     {bands}
                     <path class="line" d=values></path>

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::reactive::{memo, says};
 use leptos::prelude::*;
 
 /// The box the line is drawn in; stretched to the size it is given.
@@ -18,7 +19,7 @@ pub fn Sparkline(
     #[prop(into)]
     values: Signal<Vec<f32>>,
 ) -> impl IntoView {
-    let paths = Memo::new(move |_| values.with(|values| paths(values)));
+    let paths = memo(move || values.with(|values| paths(values)));
     view! {
         <svg
             class="spark"
@@ -26,8 +27,8 @@ pub fn Sparkline(
             preserveAspectRatio="none"
             aria-hidden="true"
         >
-            <path class="area" d=move || paths.with(|p| p.1.clone())></path>
-            <path class="line" d=move || paths.with(|p| p.0.clone())></path>
+            <path class="area" d=says(move || paths.with(|p| p.1.clone()))></path>
+            <path class="line" d=says(move || paths.with(|p| p.0.clone()))></path>
         </svg>
     }
 }

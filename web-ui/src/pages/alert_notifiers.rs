@@ -5,14 +5,16 @@ use std::collections::HashMap;
 use leptos::prelude::*;
 use modeltap_api_types::{Alerts, Delivery, Notifier, Notifiers};
 
+use crate::address;
 use crate::browser;
 use crate::client::{Polled, Write, parse, write};
 use crate::components::list::{Row, awaited, list, list_panel, none, text, two_lines};
 use crate::format;
 use crate::state::Store;
+use crate::words::{W, phrases, t};
 
-const NOTIFIERS: [&str; 4] = ["Notifier", "State", "Last delivery", ""];
-const DELIVERIES: [&str; 5] = ["At", "Notifier", "Of", "Attempts", "Result"];
+const NOTIFIERS: [W; 4] = [W::Notifier, W::State, W::LastDelivery, W::Actions];
+const DELIVERIES: [W; 5] = [W::At, W::Notifier, W::Of, W::Attempts, W::Result];
 
 /// Deliveries shown, of those that the daemon tells.
 const SHOWN: usize = 25;
@@ -24,20 +26,31 @@ type Tests = RwSignal<HashMap<String, Option<Result<(), String>>>>;
 pub fn notifiers_panels(notifiers: Polled<Notifiers>, history: Polled<Alerts>) -> AnyView {
     let store = expect_context::<Store>();
     let tests: Tests = RwSignal::default();
-    let trouble = move || notifiers.error.get().map(|e| format!("Notifiers: {e}."));
-    let known = list_panel("notifiers", "Notifiers", Vec::new(), trouble, move || {
-        notifiers.value.with(|known| {
-            let Some(known) = known else {
-                return vec![awaited()];
-            };
-            let rows = known.notifiers.iter();
-            let rows = rows.map(|n| row(n, tests, notifiers)).collect();
-            vec![list("notifier", &NOTIFIERS, rows)]
-        })
-    });
+    let trouble = move || {
+        notifiers
+            .error
+            .get()
+            .map(|e| phrases::sentence(&phrases::named(t(W::Notifiers), &e.to_string())))
+    };
+    let known = list_panel(
+        "notifiers",
+        t(W::Notifiers),
+        Vec::new(),
+        trouble,
+        move || {
+            notifiers.value.with(|known| {
+                let Some(known) = known else {
+                    return vec![awaited()];
+                };
+                let rows = known.notifiers.iter();
+                let rows = rows.map(|n| row(n, tests, notifiers)).collect();
+                vec![list("notifier", &NOTIFIERS, rows)]
+            })
+        },
+    );
     let log = list_panel(
         "deliveries",
-        "Deliveries",
+        t(W::Deliveries),
         Vec::new(),
         || None,
         move || {
@@ -46,7 +59,7 @@ pub fn notifiers_panels(notifiers: Polled<Notifiers>, history: Polled<Alerts>) -
                     return vec![awaited()];
                 };
                 if known.deliveries.is_empty() {
-                    return vec![none("Nothing was sent yet.")];
+                    return vec![none(t(W::NothingSent))];
                 }
                 let rows = known.deliveries.iter().take(SHOWN);
                 let rows = rows
@@ -62,11 +75,11 @@ pub fn notifiers_panels(notifiers: Polled<Notifiers>, history: Polled<Alerts>) -
 /// What a delivery was about, where the alert is still known.
 fn subject(store: Store, history: Polled<Alerts>, delivery: &Delivery) -> String {
     if delivery.alert == "test" {
-        return "a test".to_owned();
+        return t(W::ATest).to_owned();
     }
     let named = |alerts: &[modeltap_api_types::Alert]| {
         let alert = alerts.iter().find(|a| a.id == delivery.alert)?;
-        Some(format!("{} of {}", alert.rule_name, alert.service))
+        Some(phrases::of_service(&alert.rule_name, &alert.service))
     };
     let active = store.alerts.with(|alerts| named(alerts));
     let past = || history.value.with(|h| named(&h.as_ref()?.history));
@@ -77,9 +90,9 @@ fn subject(store: Store, history: Polled<Alerts>, delivery: &Delivery) -> String
 
 fn result(delivery: &Delivery) -> (&'static str, String) {
     match &delivery.error {
-        None => ("ok", "taken".to_owned()),
-        Some(why) if delivery.will_retry => ("warn", format!("is tried again: {why}")),
-        Some(why) => ("crit", format!("failed: {why}")),
+        None => ("ok", t(W::Taken).to_owned()),
+        Some(why) if delivery.will_retry => ("warn", phrases::retried(why)),
+        Some(why) => ("crit", phrases::failed(why)),
     }
 }
 
@@ -96,11 +109,11 @@ fn mark(class: &str, word: String) -> AnyView {
 fn row(notifier: &Notifier, tests: Tests, notifiers: Polled<Notifiers>) -> Row {
     let state = if notifier.configured {
         let target = notifier.target.clone().unwrap_or_default();
-        two_lines(mark("ok", "Configured".to_owned()), target)
+        two_lines(mark("ok", t(W::Configured).to_owned()), target)
     } else {
         let variables = notifier.variables.join(", ");
-        let words = format!("set {variables}");
-        two_lines(mark("idle", "Not configured".to_owned()), words)
+        let words = phrases::set_variables(&variables);
+        two_lines(mark("idle", t(W::NotConfigured).to_owned()), words)
     };
     let last = match &notifier.last {
         Some(last) => {
@@ -133,18 +146,22 @@ fn test(notifier: &Notifier, tests: Tests, notifiers: Polled<Notifiers>) -> AnyV
     let state = tests.with(|tests| tests.get(&name).cloned());
     let is_busy = matches!(state, Some(None));
     let told = match state {
-        Some(Some(Ok(()))) => mark("ok", "taken".to_owned()),
+        Some(Some(Ok(()))) => mark("ok", t(W::Taken).to_owned()),
         Some(Some(Err(why))) => mark("crit", why),
         _ => ().into_any(),
     };
-    let label = if is_busy { "Testing…" } else { "Send a test" };
+    let label = if is_busy {
+        t(W::Testing)
+    } else {
+        t(W::SendTest)
+    };
     let send = move |_| {
         let name = name.clone();
         tests.update(|tests| {
             tests.insert(name.clone(), None);
         });
         leptos::task::spawn_local(async move {
-            let path = format!("/api/v1/notifiers/{}/test", browser::escape(&name));
+            let path = format!("/api/v1/notifiers/{}/test", address::escape(&name));
             let answer = write(Write::Post, path, None).await;
             let told = match answer.and_then(|text| parse::<Delivery>(&text)) {
                 Ok(delivery) => delivery.error.map_or(Ok(()), Err),
@@ -163,7 +180,7 @@ fn test(notifier: &Notifier, tests: Tests, notifiers: Polled<Notifiers>) -> AnyV
 
 fn delivery(delivery: &Delivery, subject: &str) -> Row {
     let (class, words) = result(delivery);
-    let of = format!("{subject}, {}", delivery.state);
+    let of = phrases::about_state(subject, format::alert_state(&delivery.state));
     Row {
         class: "",
         name: delivery.alert.clone(),

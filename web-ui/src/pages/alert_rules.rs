@@ -3,15 +3,17 @@
 use leptos::prelude::*;
 use modeltap_api_types::{AlertRule, AlertRules};
 
+use crate::address;
 use crate::alerts::{Draft, rule_words};
-use crate::browser;
 use crate::client::{Polled, Write, write};
 use crate::components::list::{
     Cell, Row, awaited, button, list, list_panel, none, text, two_lines,
 };
+use crate::json;
 use crate::pages::alerts::severity_mark;
+use crate::words::{W, phrases, t};
 
-const HEADS: [&str; 6] = ["On", "Rule", "Service", "Severity", "From", ""];
+const HEADS: [W; 6] = [W::On, W::Rule, W::Service, W::Severity, W::From, W::Actions];
 
 /// What the table needs to change a rule.
 #[derive(Clone, Copy)]
@@ -47,16 +49,19 @@ pub fn rules_panel(
                 draft.set(metrics.map(|metrics| Draft::new(&metrics)));
             }
         >
-            "New rule"
+            {t(W::NewRule)}
         </button>
     };
     let trouble = move || {
-        let failed = rules.error.get().map(|e| format!("Rules: {e}."));
+        let failed = rules
+            .error
+            .get()
+            .map(|e| phrases::sentence(&phrases::named(t(W::Rules), &e.to_string())));
         desk.refused.get().or(failed)
     };
     list_panel(
         "rules",
-        "Rules",
+        t(W::Rules),
         vec![make.into_any()],
         trouble,
         move || {
@@ -70,7 +75,7 @@ pub fn rules_panel(
                 let meant = known.rules.iter().filter(is_meant);
                 let rows: Vec<Row> = meant.map(|rule| row(rule, known, desk)).collect();
                 if rows.is_empty() {
-                    return vec![none("There is no rule.")];
+                    return vec![none(t(W::NoRule))];
                 }
                 vec![list("rule", &HEADS, rows)]
             })
@@ -80,12 +85,12 @@ pub fn rules_panel(
 
 fn row(rule: &AlertRule, known: &AlertRules, desk: Desk) -> Row {
     let name = view! { <b>{rule.name.clone()}</b> }.into_any();
-    let each = || "each".to_owned();
+    let each = || t(W::Each).to_owned();
     let service = rule.service.clone().unwrap_or_else(each);
     let origin = match rule.origin.as_str() {
-        "default" => "the start",
-        "label" => "a label",
-        _ => "hand",
+        "default" => t(W::OriginStart),
+        "label" => t(W::OriginLabel),
+        _ => t(W::OriginHand),
     };
     let cells: Vec<Cell> = vec![
         ("switch-cell", switch(rule, desk)),
@@ -109,7 +114,7 @@ fn switch(rule: &AlertRule, desk: Desk) -> AnyView {
     };
     let is_fixed = rule.origin == "label";
     let turn = move |_| {
-        if let Ok(body) = serde_json::to_string(&turned) {
+        if let Ok(body) = json::write(&turned) {
             change(desk, Write::Put, &turned.id, Some(body));
         }
     };
@@ -119,7 +124,7 @@ fn switch(rule: &AlertRule, desk: Desk) -> AnyView {
             role="switch"
             class="switch"
             aria-checked=rule.enabled.to_string()
-            aria-label=format!("{} is evaluated", rule.name)
+            aria-label=phrases::is_evaluated(&rule.name)
             disabled=is_fixed
             on:click=turn
         >
@@ -131,31 +136,31 @@ fn switch(rule: &AlertRule, desk: Desk) -> AnyView {
 
 fn actions(rule: &AlertRule, known: &AlertRules, desk: Desk) -> AnyView {
     if rule.origin == "label" {
-        return view! { <span class="unit">"change the label"</span> }.into_any();
+        return view! { <span class="unit">{t(W::ChangeTheLabel)}</span> }.into_any();
     }
     let draft = Draft::of(rule, &known.metrics);
     let edit = button(
         "quiet line",
-        "Edit",
-        format!("Edit {}", rule.name),
+        t(W::Edit),
+        phrases::edit(&rule.name),
         move || {
             desk.draft.set(Some(draft.clone()));
         },
     );
     let id = rule.id.clone();
     let is_sure = desk.sure.with(|sure| sure.as_ref() == Some(&id));
-    let (label, name) = match (rule.origin.as_str(), is_sure) {
-        ("default", false) => ("Restore", "Bring back to what it was: "),
-        ("default", true) => ("Restore now", "Bring back to what it was: "),
-        (_, false) => ("Delete", "Delete "),
-        (_, true) => ("Delete now", "Delete for good: "),
+    let label = match (rule.origin.as_str(), is_sure) {
+        ("default", false) => t(W::Restore),
+        ("default", true) => t(W::RestoreNow),
+        (_, false) => t(W::Delete),
+        (_, true) => t(W::DeleteNow),
     };
     let class = if is_sure {
         "quiet line crit"
     } else {
         "quiet line"
     };
-    let remove = button(class, label, format!("{name}{}", rule.name), move || {
+    let remove = button(class, label, phrases::named(label, &rule.name), move || {
         if desk.sure.with_untracked(|sure| sure.as_ref() == Some(&id)) {
             desk.sure.set(None);
             change(desk, Write::Delete, &id, None);
@@ -167,10 +172,10 @@ fn actions(rule: &AlertRule, known: &AlertRules, desk: Desk) -> AnyView {
 }
 
 fn change(desk: Desk, method: Write, id: &str, body: Option<String>) {
-    let path = format!("/api/v1/alert-rules/{}", browser::escape(id));
+    let path = format!("/api/v1/alert-rules/{}", address::escape(id));
     leptos::task::spawn_local(async move {
         let answer = write(method, path, body).await;
-        let refused = answer.err().map(|e| format!("It was not changed: {e}."));
+        let refused = answer.err().map(|e| phrases::not_changed(&e.to_string()));
         desk.refused.try_set(refused);
         desk.rules.again.notify();
     });

@@ -4,22 +4,26 @@ use leptos::html;
 use leptos::prelude::*;
 use modeltap_api_types::{AlertRules, Silence, Silences};
 
+use crate::address;
 use crate::browser;
 use crate::client::{Polled, Write, write};
 use crate::components::list::{Row, awaited, button, list, list_panel, none, text, two_lines};
 use crate::components::parts::live;
 use crate::format;
+use crate::json;
+use crate::reactive::memo;
 use crate::state::Store;
+use crate::words::{W, phrases, t};
 
-const HEADS: [&str; 5] = ["Service", "Rule", "Until", "Left", ""];
+const HEADS: [W; 5] = [W::Service, W::Rule, W::Until, W::Left, W::Actions];
 /// How long, in seconds.
-const LENGTHS: [(&str, u64); 6] = [
-    ("30 minutes", 1_800),
-    ("1 hour", 3_600),
-    ("4 hours", 14_400),
-    ("1 day", 86_400),
-    ("7 days", 604_800),
-    ("30 days", 2_592_000),
+const LENGTHS: [(W, u64); 6] = [
+    (W::HalfHour, 1_800),
+    (W::OneHour, 3_600),
+    (W::FourHours, 14_400),
+    (W::OneDay, 86_400),
+    (W::SevenDays, 604_800),
+    (W::ThirtyDays, 2_592_000),
 ];
 const USUAL_LENGTH: &str = "3600";
 
@@ -67,7 +71,10 @@ pub fn silences_panel(
     form: SilenceForm,
 ) -> AnyView {
     let trouble = move || {
-        let failed = silences.error.get().map(|e| format!("Silences: {e}."));
+        let failed = silences
+            .error
+            .get()
+            .map(|e| phrases::sentence(&phrases::named(t(W::Silences), &e.to_string())));
         form.error.get().or(failed)
     };
     let content = move || {
@@ -76,7 +83,7 @@ pub fn silences_panel(
                 return awaited();
             };
             if known.silences.is_empty() {
-                return none("Nothing is silenced.");
+                return none(t(W::NothingSilenced));
             }
             let now = store.at_ms.get_untracked();
             let rows = known.silences.iter();
@@ -86,7 +93,7 @@ pub fn silences_panel(
         vec![shown]
     };
     let make = make_form(store, silences, rules, form);
-    list_panel("silences", "Silences", vec![make], trouble, content)
+    list_panel("silences", t(W::Silences), vec![make], trouble, content)
 }
 
 fn row(
@@ -97,15 +104,15 @@ fn row(
     form: SilenceForm,
 ) -> Row {
     let id = silence.id.clone();
-    let all = |given: &Option<String>| given.clone().unwrap_or_else(|| "all".to_owned());
+    let all = |given: &Option<String>| given.clone().unwrap_or_else(|| t(W::AllWord).to_owned());
     let rule = silence.rule.as_ref().map(|id| rule_name(rules, id));
     let left = silence.until_unix_ms.saturating_sub(now_ms) as f64 / 1e3;
     let end = button(
         "quiet line",
-        "End",
-        "End this silence".to_owned(),
+        t(W::End),
+        t(W::EndSilence).to_owned(),
         move || {
-            let path = format!("/api/v1/silences/{}", browser::escape(&id));
+            let path = format!("/api/v1/silences/{}", address::escape(&id));
             change(Write::Delete, path, None, silences, form);
         },
     );
@@ -148,7 +155,8 @@ fn change(
         if answer.is_ok() {
             form.comment.try_set(String::new());
         }
-        form.error.try_set(answer.err().map(|e| format!("{e}.")));
+        form.error
+            .try_set(answer.err().map(|e| phrases::sentence(&e.to_string())));
         silences.again.notify();
     });
 }
@@ -159,13 +167,13 @@ fn make_form(
     rules: Polled<AlertRules>,
     form: SilenceForm,
 ) -> AnyView {
-    let services = Memo::new(move |_| {
+    let services = memo(move || {
         let names = store.services().into_iter();
         names
             .map(|s| s.with(|s| (s.name.clone(), s.name.clone())))
             .collect::<Vec<_>>()
     });
-    let known = Memo::new(move |_| {
+    let known = memo(move || {
         rules.value.with(|known| {
             let all = known.iter().flat_map(|k| &k.rules);
             all.map(|r| (r.id.clone(), r.name.clone()))
@@ -185,36 +193,36 @@ fn make_form(
             comment: form.comment.get_untracked(),
             ..Silence::default()
         };
-        if let Ok(body) = serde_json::to_string(&silence) {
+        if let Ok(body) = json::write(&silence) {
             let path = "/api/v1/silences".to_owned();
             change(Write::Post, path, Some(body), silences, form);
         }
     };
-    let lengths = LENGTHS.map(|(label, seconds)| (seconds.to_string(), label.to_owned()));
+    let lengths = LENGTHS.map(|(label, seconds)| (seconds.to_string(), t(label).to_owned()));
     let lengths = Signal::stored(Vec::from(lengths));
     view! {
-        <form class="filters" on:submit=make aria-label="New silence" data-testid="silence-form">
+        <form class="filters" on:submit=make aria-label=t(W::NewSilence) data-testid="silence-form">
             <label>
-                <span>"Service"</span>
+                <span>{t(W::Service)}</span>
                 <select
                     node_ref=form.first
                     data-testid="silence-service"
                     on:change=move |event| form.service.set(event_target_value(&event))
                 >
-                    {options("All", services.into(), form.service)}
+                    {options(t(W::All), services.into(), form.service)}
                 </select>
             </label>
             <label>
-                <span>"Rule"</span>
+                <span>{t(W::Rule)}</span>
                 <select
                     data-testid="silence-rule"
                     on:change=move |event| form.rule.set(event_target_value(&event))
                 >
-                    {options("All", known.into(), form.rule)}
+                    {options(t(W::All), known.into(), form.rule)}
                 </select>
             </label>
             <label>
-                <span>"For"</span>
+                <span>{t(W::For)}</span>
                 <select
                     data-testid="silence-length"
                     on:change=move |event| form.seconds.set(event_target_value(&event))
@@ -223,7 +231,7 @@ fn make_form(
                 </select>
             </label>
             <label class="text">
-                <span>"Why"</span>
+                <span>{t(W::Why)}</span>
                 <input
                     type="text"
                     maxlength="200"
@@ -233,7 +241,7 @@ fn make_form(
                     on:input=move |event| form.comment.set(event_target_value(&event))
                 />
             </label>
-            <button type="submit" class="primary">"Silence"</button>
+            <button type="submit" class="primary">{t(W::Silence)}</button>
         </form>
     }
     .into_any()

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use leptos::prelude::*;
-use leptos_router::hooks::use_query_map;
 use modeltap_api_types::{Alert, AlertRules, Alerts, Notifiers, Silences};
 
+use crate::address::{self, Address};
 use crate::alerts::{Draft, figure, sentence, severity_class};
 use crate::browser;
 use crate::client::poll;
@@ -19,21 +19,29 @@ use crate::format;
 use crate::pages::alert_notifiers::notifiers_panels;
 use crate::pages::alert_rules::rules_panel;
 use crate::pages::alert_silences::{SilenceForm, silences_panel};
+use crate::reactive::memo;
 use crate::state::Store;
+use crate::words::{W, phrases, t};
 
 /// How often is asked for what the live connection does not tell.
 const PERIOD: Duration = Duration::from_secs(10);
 
-const ACTIVE: [&str; 7] = [
-    "Severity", "Service", "Alert", "Since", "Value", "Limit", "",
+const ACTIVE: [W; 7] = [
+    W::Severity,
+    W::Service,
+    W::Alert,
+    W::Since,
+    W::Value,
+    W::Limit,
+    W::Actions,
 ];
-const HISTORY: [&str; 6] = [
-    "Severity",
-    "Service",
-    "Alert",
-    "Fired",
-    "Lasted",
-    "At the end",
+const HISTORY: [W; 6] = [
+    W::Severity,
+    W::Service,
+    W::Alert,
+    W::Fired,
+    W::Lasted,
+    W::AtTheEnd,
 ];
 
 /// Alerts, rules, silences and notifiers.
@@ -49,7 +57,7 @@ pub fn AlertsPage() -> impl IntoView {
     let notifiers = poll::<Notifiers>(store, path("notifiers"), PERIOD, always, always);
 
     // An alert that came or went is in the history and may have been sent.
-    let ids = Memo::new(move |_| {
+    let ids = memo(move || {
         let ids = |alerts: &Vec<Alert>| alerts.iter().map(|a| a.id.clone()).collect::<Vec<_>>();
         store.alerts.with(ids)
     });
@@ -61,10 +69,10 @@ pub fn AlertsPage() -> impl IntoView {
         }
     });
 
-    let query = use_query_map();
-    let only = Memo::new(move |_| {
-        let only = query.with(|q| q.get_str("service").map(str::to_owned));
-        only.filter(|service| !service.is_empty())
+    let query = expect_context::<Address>().query();
+    let only = memo(move || {
+        let only = query.with(|q| q.get("service").to_owned());
+        Some(only).filter(|service| !service.is_empty())
     });
     let is_meant = move |service: &str| only.with(|o| o.as_ref().is_none_or(|o| o == service));
     let metric_of = move |rule: &str| {
@@ -81,9 +89,9 @@ pub fn AlertsPage() -> impl IntoView {
         let chip = only.get().map(|service| {
             view! {
                 <div class="title">
-                    <span class="muted">"Only alerts of "</span>
-                    <a class="link" href=browser::service_href(&service)>{service.clone()}</a>
-                    <a class="badge" href="/alerts">"Show all"</a>
+                    <span class="muted">{t(W::OnlyAlertsOf)}</span>
+                    <a class="link" href=address::service_href(&service)>{service.clone()}</a>
+                    <a class="badge" href="/alerts">{t(W::ShowAll)}</a>
                 </div>
             }
             .into_any()
@@ -92,7 +100,7 @@ pub fn AlertsPage() -> impl IntoView {
     });
     let active = list_panel(
         "active",
-        "Firing and pending",
+        t(W::FiringAndPending),
         vec![live(move || vec![counted(store)])],
         || None,
         move || {
@@ -113,9 +121,14 @@ pub fn AlertsPage() -> impl IntoView {
     );
     let past = list_panel(
         "history",
-        "History",
-        vec![view! { <span class="unit">"the last 100"</span> }.into_any()],
-        move || history.error.get().map(|e| format!("History: {e}.")),
+        t(W::History),
+        vec![view! { <span class="unit">{t(W::LastHundred)}</span> }.into_any()],
+        move || {
+            history
+                .error
+                .get()
+                .map(|e| phrases::sentence(&phrases::named(t(W::History), &e.to_string())))
+        },
         move || {
             history.value.with(|h| {
                 let Some(alerts) = h else {
@@ -124,14 +137,14 @@ pub fn AlertsPage() -> impl IntoView {
                 let meant = alerts.history.iter().filter(|a| is_meant(&a.service));
                 let rows: Vec<Row> = meant.map(|a| past_row(a, &metric_of(&a.rule))).collect();
                 if rows.is_empty() {
-                    return vec![none("No alert is over yet.")];
+                    return vec![none(t(W::NoAlertOver))];
                 }
                 vec![list("past-alert", &HISTORY, rows)]
             })
         },
     );
     view! {
-        <h1 class="sr-only">"Alerts"</h1>
+        <h1 class="sr-only">{t(W::Alerts)}</h1>
         {narrowed}
         {active}
         {past}
@@ -150,13 +163,13 @@ fn counted(store: Store) -> AnyView {
         let firing = alerts.iter().filter(|a| a.state == "firing").count();
         let pending = alerts.len() - firing;
         let parts = [
-            (firing, "firing"),
-            (pending, "pending"),
-            (silenced, "silenced"),
+            (firing, t(W::FiringWord)),
+            (pending, t(W::PendingWord)),
+            (silenced, t(W::SilencedWord)),
         ];
         let parts = parts.into_iter().filter(|(n, _)| *n > 0);
         parts
-            .map(|(n, word)| format!("{n} {word}"))
+            .map(|(n, word)| phrases::counted(&n.to_string(), word))
             .collect::<Vec<_>>()
             .join(" · ")
     });
@@ -167,7 +180,7 @@ fn all_quiet() -> AnyView {
     view! {
         <p class="none ok quiet-line" data-testid="all-quiet">
             <span class="mark-shape" aria-hidden="true"></span>
-            "Nothing fires, and nothing is about to."
+            {t(W::AllQuiet)}
         </p>
     }
     .into_any()
@@ -175,10 +188,7 @@ fn all_quiet() -> AnyView {
 
 /// The severity as a shape, a colour and a word.
 pub(crate) fn severity_mark(severity: &str) -> AnyView {
-    let mut word = severity.to_owned();
-    if let Some(first) = word.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
+    let word = format::severity(severity).to_owned();
     view! {
         <span class=format!("health {}", severity_class(severity))>
             <span class="mark-shape" aria-hidden="true"></span>
@@ -189,7 +199,7 @@ pub(crate) fn severity_mark(severity: &str) -> AnyView {
 }
 
 fn service_link(service: &str) -> AnyView {
-    view! { <a class="link" href=browser::service_href(service)>{service.to_owned()}</a> }
+    view! { <a class="link" href=address::service_href(service)>{service.to_owned()}</a> }
         .into_any()
 }
 
@@ -199,10 +209,10 @@ fn head_cells(alert: &Alert) -> [Cell; 3] {
         view! { <span class=class>{word}</span> }.into_any()
     };
     if alert.state == "pending" {
-        tags.push(tag("tag", "pending"));
+        tags.push(tag("tag", t(W::PendingWord)));
     }
     if alert.silenced_by.is_some() {
-        tags.push(tag("tag", "silenced"));
+        tags.push(tag("tag", t(W::SilencedWord)));
     }
     let name = view! { <b>{tags}</b> }.into_any();
     [
@@ -218,8 +228,8 @@ fn active_row(alert: &Alert, metric: &str, silence: SilenceForm) -> Row {
     let (service, rule) = (alert.service.clone(), alert.rule.clone());
     let quiet = button(
         "quiet line",
-        "Silence",
-        format!("Silence {} of {}", alert.rule_name, alert.service),
+        t(W::Silence),
+        phrases::silence(&alert.rule_name, &alert.service),
         move || silence.begin(&service, &rule),
     );
     let [severity, name, words] = head_cells(alert);

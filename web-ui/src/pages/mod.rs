@@ -4,6 +4,7 @@ pub mod alert_notifiers;
 pub mod alert_rules;
 pub mod alert_silences;
 pub mod alerts;
+pub mod narrowed;
 pub mod not_found;
 pub mod overview;
 pub mod overview_why;

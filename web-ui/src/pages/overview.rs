@@ -1,27 +1,26 @@
 //! All services in one look, the worst first.
 
-use leptos::ev;
-use leptos::html;
 use leptos::prelude::*;
-use modeltap_api_types::{DockerState, Service};
-use wasm_bindgen::JsCast;
+use modeltap_api_types::{DockerState, Health, Service};
 
 use crate::accounting::{is_unseen, unseen_bytes};
-use crate::browser;
+use crate::address;
 use crate::components::figures::{HealthMark, Kpi, health_class, quantity};
 use crate::components::sparkline::Sparkline;
 use crate::format::{self, Quantity};
 use crate::pages::overview_why::TroubleLines;
 use crate::pages::service_containers::use_cell;
-use crate::state::{CaptureSummary, Sort, SortBy, Store, Totals, matches};
+use crate::reactive::{follows, memo, says, when};
+use crate::state::{CaptureSummary, Sort, SortBy, Store, Totals, health_label, matches};
 use crate::usage::{cpu, memory};
+use crate::words::{W, phrases, t};
 
 /// The overview.
 #[component]
 pub fn OverviewPage() -> impl IntoView {
     let store = expect_context::<Store>();
     view! {
-        <h1 class="sr-only">"Overview"</h1>
+        <h1 class="sr-only">{t(W::Overview)}</h1>
         <Kpis/>
         <Show when=move || store.is_loaded() fallback=Skeleton>
             <EmptyState/>
@@ -35,7 +34,7 @@ pub fn OverviewPage() -> impl IntoView {
 #[component]
 fn Kpis() -> impl IntoView {
     let store = expect_context::<Store>();
-    let totals = Memo::new(move |_| {
+    let totals = memo(move || {
         store.is_loaded().then(|| {
             let mut totals = Totals::default();
             store.services().iter().for_each(|s| totals.add(&s.read()));
@@ -43,36 +42,35 @@ fn Kpis() -> impl IntoView {
         })
     });
     let figure = move |of: fn(&Totals) -> Quantity| {
-        Memo::new(move |_| totals.with(|t| t.as_ref().map_or_else(Quantity::unknown, of)))
+        memo(move || totals.with(|t| t.as_ref().map_or_else(Quantity::unknown, of)))
     };
     let note = move |of: fn(&Totals) -> String| {
-        Memo::new(move |_| totals.with(|t| t.as_ref().map(of).unwrap_or_default()))
+        memo(move || totals.with(|t| t.as_ref().map(of).unwrap_or_default()))
     };
-    let capture = Memo::new(move |_| {
+    let capture = memo(move || {
         store
             .status
             .with(|s| s.as_ref().map(|s| CaptureSummary::new(&s.capture)))
     });
-    let captured = Memo::new(move |_| {
-        capture.with(|c| format::percent(c.as_ref().and_then(CaptureSummary::share)))
-    });
-    let captured_note = Memo::new(move |_| {
+    let captured =
+        memo(move || capture.with(|c| format::percent(c.as_ref().and_then(CaptureSummary::share))));
+    let captured_note = memo(move || {
         capture.with(|c| match c {
             None => String::new(),
-            Some(c) if c.misses.is_empty() => "nothing missed".to_owned(),
+            Some(c) if c.misses.is_empty() => t(W::NothingMissed).to_owned(),
             Some(c) => c
                 .misses
                 .iter()
-                .map(|(n, word)| format!("{} {word}", format::count(*n)))
+                .map(|(n, word)| phrases::counted(&format::count(*n), t(*word)))
                 .collect::<Vec<_>>()
                 .join(", "),
         })
     });
-    let window = move || format!("last {}", format::span(store.window_seconds.get().into()));
+    let window = move || phrases::last(&format::span(store.window_seconds.get().into()));
     view! {
-        <section class="kpis" aria-label="All services">
+        <section class="kpis" aria-label=t(W::AllServices)>
             <Kpi
-                label="Services"
+                label=t(W::Services)
                 value=figure(|t| Quantity {
                     value: format::count(t.by_health.iter().sum::<usize>() as u64),
                     unit: "",
@@ -80,28 +78,28 @@ fn Kpis() -> impl IntoView {
                 note=note(health_note)
             />
             <Kpi
-                label="Requests/s"
+                label=t(W::RequestsPerSecond)
                 value=figure(|t| Quantity { value: format::rate(t.rate), unit: "" })
-                note=Memo::new(move |_| window())
+                note=memo(window)
             />
             <Kpi
-                label="p95, slowest service"
+                label=t(W::SlowestP95)
                 value=figure(|t| format::duration(t.highest_p95.as_ref().map(|(p95, _)| *p95)))
                 note=note(|t| t.highest_p95.as_ref().map(|(_, s)| s.clone()).unwrap_or_default())
             />
             <Kpi
-                label="Errors"
+                label=t(W::Errors)
                 value=figure(|t| format::percent(t.error_rate()))
                 note=note(|t| {
-                    format!("{} of {}", format::count(t.n_errors), format::count(t.n_requests))
+                    phrases::of(&format::count(t.n_errors), &format::count(t.n_requests))
                 })
             />
             <Kpi
-                label="In flight"
+                label=t(W::InFlight)
                 value=figure(|t| Quantity { value: format::count(t.n_active), unit: "" })
-                note=note(|_| "requests being served".to_owned())
+                note=note(|_| t(W::BeingServed).to_owned())
             />
-            <Kpi label="Captured" value=captured note=captured_note/>
+            <Kpi label=t(W::Captured) value=captured note=captured_note/>
         </section>
     }
 }
@@ -111,14 +109,16 @@ fn health_note(totals: &Totals) -> String {
     let [critical, warning, healthy, idle] = totals.by_health;
     let healthy = if critical + warning == 0 { healthy } else { 0 };
     let parts = [
-        (critical, "critical"),
-        (warning, "warning"),
-        (healthy, "healthy"),
-        (idle, "idle"),
+        (critical, Health::Critical),
+        (warning, Health::Warning),
+        (healthy, Health::Ok),
+        (idle, Health::Idle),
     ];
     let parts = parts.into_iter().filter(|(n, _)| *n > 0);
     parts
-        .map(|(n, word)| format!("{n} {word}"))
+        .map(|(n, health)| {
+            phrases::counted(&n.to_string(), &health_label(health).to_ascii_lowercase())
+        })
         .collect::<Vec<_>>()
         .join(" · ")
 }
@@ -126,7 +126,7 @@ fn health_note(totals: &Totals) -> String {
 #[component]
 fn Skeleton() -> impl IntoView {
     view! {
-        <section class="panel skeleton" aria-label="Loading" aria-busy="true">
+        <section class="panel skeleton" aria-label=t(W::Loading) aria-busy="true">
             <i></i><i></i><i></i><i></i><i></i>
         </section>
     }
@@ -143,7 +143,7 @@ fn EmptyState() -> impl IntoView {
         Traffic { n_containers: u32 },
     }
     let store = expect_context::<Store>();
-    let empty = Memo::new(move |_| {
+    let empty = memo(move || {
         let services = store.services();
         store.status.with(|status| {
             let Some(docker) = status.as_ref().map(|s| &s.docker) else {
@@ -174,7 +174,7 @@ fn EmptyState() -> impl IntoView {
         Empty::Looking => Some(
             view! {
                 <section class="panel empty">
-                    <h2>"Asking Docker for its containers…"</h2>
+                    <h2>{t(W::AskingDocker)}</h2>
                 </section>
             }
             .into_any(),
@@ -183,7 +183,7 @@ fn EmptyState() -> impl IntoView {
             let excluded = (n_excluded > 0).then(|| {
                 view! {
                     <p class="muted">
-                        {format!("{n_excluded} running left out by the label ")}
+                        {phrases::left_out(&n_excluded.to_string())}
                         <code>"modeltap.enable=false"</code>"."
                     </p>
                 }
@@ -191,10 +191,9 @@ fn EmptyState() -> impl IntoView {
             Some(
                 view! {
                     <section class="panel empty" data-testid="empty-no-containers">
-                        <h2>"No containers are running"</h2>
+                        <h2>{t(W::NoContainers)}</h2>
                         <p>
-                            "Start a model server in Docker and it appears here by itself. \
-                             Nothing needs to be changed in it."
+                            {t(W::StartOne)}
                         </p>
                         <pre><code>"docker run --rm -p 11434:11434 ollama/ollama"</code></pre>
                         {excluded}
@@ -203,23 +202,19 @@ fn EmptyState() -> impl IntoView {
                 .into_any(),
             )
         }
-        Empty::Traffic { n_containers } => {
-            let s = if n_containers == 1 { "" } else { "s" };
-            Some(
-                view! {
-                    <section class="panel banner info" data-testid="empty-no-traffic">
-                        <span class="mark-shape" aria-hidden="true"></span>
-                        <p>
-                            <b>"No requests yet. "</b>
-                            {format!("Watching {n_containers} container{s}. ")}
-                            "The first HTTP request that one of them answers shows up here \
-                             within a second."
-                        </p>
-                    </section>
-                }
-                .into_any(),
-            )
-        }
+        Empty::Traffic { n_containers } => Some(
+            view! {
+                <section class="panel banner info" data-testid="empty-no-traffic">
+                    <span class="mark-shape" aria-hidden="true"></span>
+                    <p>
+                        <b>{t(W::NoRequestsYet)}</b>
+                        {phrases::watching(&n_containers.to_string())}
+                        {t(W::FirstRequestShows)}
+                    </p>
+                </section>
+            }
+            .into_any(),
+        ),
     }
 }
 
@@ -231,10 +226,8 @@ fn ServiceTable() -> impl IntoView {
         by: SortBy::Health,
         reversed: false,
     });
-    let filter_box = NodeRef::<html::Input>::new();
-    focus_on_slash(filter_box);
 
-    let order = Memo::new(move |_| {
+    let order = memo(move || {
         let (sort, typed) = (sort.get(), typed.get());
         let mut services: Vec<Service> = store
             .services()
@@ -253,29 +246,28 @@ fn ServiceTable() -> impl IntoView {
                 .collect::<Vec<_>>()
         })
     };
-    let any = Memo::new(move |_| !store.services().is_empty());
+    let any = memo(move || !store.services().is_empty());
     let header = move |by: SortBy, label: &'static str, class: &'static str| {
         view! { <SortHeader sort by label class/> }
     };
 
     view! {
-        <Show when=move || any.get()>
+        {when(move || any.get(), move || view! {
             <section class="panel table-panel">
                 <div class="head">
-                    <h2>"Services"</h2>
+                    <h2>{t(W::Services)}</h2>
                     <span class="unit">
-                        {move || format!("last {}", format::span(store.window_seconds.get().into()))}
+                        {says(move || phrases::last(&format::span(store.window_seconds.get().into())))}
                     </span>
                     <span class="grow"></span>
                     <label class="search">
-                        <span class="sr-only">"Filter services"</span>
+                        <span class="sr-only">{t(W::FilterServices)}</span>
                         <input
                             type="search"
-                            placeholder="Filter services"
+                            placeholder=t(W::FilterServices)
                             autocomplete="off"
                             spellcheck="false"
                             data-testid="filter"
-                            node_ref=filter_box
                             prop:value=move || typed.get()
                             on:input=move |event| typed.set(event_target_value(&event))
                         />
@@ -285,18 +277,18 @@ fn ServiceTable() -> impl IntoView {
                 <table class="cards services" role="table">
                     <thead role="rowgroup">
                         <tr role="row">
-                            {header(SortBy::Health, "Health", "left")}
-                            {header(SortBy::Name, "Service", "left")}
-                            {header(SortBy::Rate, "Requests/s", "")}
-                            <th role="columnheader" scope="col" class="left spark-cell">"15 min"</th>
-                            {header(SortBy::P50, "p50", "")}
-                            {header(SortBy::P95, "p95", "")}
-                            {header(SortBy::P99, "p99", "")}
-                            {header(SortBy::ErrorRate, "Errors", "")}
-                            {header(SortBy::Active, "Active", "")}
-                            {header(SortBy::Cpu, "CPU", "use")}
-                            {header(SortBy::Memory, "Memory", "use")}
-                            {header(SortBy::Containers, "Containers", "wide")}
+                            {header(SortBy::Health, t(W::Health), "left")}
+                            {header(SortBy::Name, t(W::Service), "left")}
+                            {header(SortBy::Rate, t(W::RequestsPerSecond), "")}
+                            <th role="columnheader" scope="col" class="left spark-cell">{t(W::QuarterHour)}</th>
+                            {header(SortBy::P50, t(W::P50), "")}
+                            {header(SortBy::P95, t(W::P95), "")}
+                            {header(SortBy::P99, t(W::P99), "")}
+                            {header(SortBy::ErrorRate, t(W::Errors), "")}
+                            {header(SortBy::Active, t(W::Active), "")}
+                            {header(SortBy::Cpu, t(W::Cpu), "use")}
+                            {header(SortBy::Memory, t(W::Memory), "use")}
+                            {header(SortBy::Containers, t(W::Containers), "wide")}
                         </tr>
                     </thead>
                     <tbody role="rowgroup">
@@ -305,13 +297,13 @@ fn ServiceTable() -> impl IntoView {
                         </For>
                     </tbody>
                 </table>
-                <Show when=move || order.with(Vec::is_empty)>
+                {when(move || order.with(Vec::is_empty), move || view! {
                     <p class="none">
-                        {move || format!("No service matches “{}”.", typed.get())}
+                        {says(move || phrases::no_service_matches(&typed.get()))}
                     </p>
-                </Show>
+                }.into_any())}
             </section>
-        </Show>
+        }.into_any())}
     }
 }
 
@@ -343,7 +335,7 @@ fn SortHeader(
             <button on:click=turn class:on=active>
                 {label}
                 <span class="arrow" aria-hidden="true">
-                    {move || if !active() { "" } else if ascending() { "↑" } else { "↓" }}
+                    {says(move || if !active() { "" } else if ascending() { "↑" } else { "↓" })}
                 </span>
             </button>
         </th>
@@ -353,8 +345,8 @@ fn SortHeader(
 #[component]
 fn ServiceRow(name: String, service: ArcRwSignal<Service>) -> impl IntoView {
     let service: RwSignal<Service> = service.into();
-    let href = browser::service_href(&name);
-    let subtitle = Memo::new(move |_| {
+    let href = address::service_href(&name);
+    let subtitle = memo(move || {
         service.with(|s| {
             let image = s
                 .containers
@@ -364,16 +356,16 @@ fn ServiceRow(name: String, service: ArcRwSignal<Service>) -> impl IntoView {
             parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
         })
     });
-    let health = Memo::new(move |_| service.with(|s| s.health));
-    let sparkline = Memo::new(move |_| service.with(|s| s.sparkline.clone()));
-    let text = move |of: fn(&Service) -> String| Memo::new(move |_| service.with(of));
+    let health = memo(move || service.with(|s| s.health));
+    let sparkline = memo(move || service.with(|s| s.sparkline.clone()));
+    let text = move |of: fn(&Service) -> String| memo(move || service.with(of));
     let time = move |of: fn(&Service) -> Option<f64>| {
-        Memo::new(move |_| service.with(|s| format::duration(of(s))))
+        memo(move || service.with(|s| format::duration(of(s))))
     };
     let raw = move |of: fn(&Service) -> Option<f64>| {
         move || service.with(|s| of(s).map(|v| v.to_string()).unwrap_or_default())
     };
-    let errors = Memo::new(move |_| service.with(|s| format::percent(s.window.error_rate)));
+    let errors = memo(move || service.with(|s| format::percent(s.window.error_rate)));
     let rate = text(|s| {
         if is_unseen(s) {
             format::UNKNOWN.to_owned()
@@ -381,8 +373,8 @@ fn ServiceRow(name: String, service: ArcRwSignal<Service>) -> impl IntoView {
             format::rate(s.window.rate)
         }
     });
-    let has_unseen = Memo::new(move |_| service.with(|s| unseen_bytes(s).is_some()));
-    let resources = Memo::new(move |_| service.with(|s| s.resources.clone()));
+    let has_unseen = memo(move || service.with(|s| unseen_bytes(s).is_some()));
+    let resources = memo(move || service.with(|s| s.resources.clone()));
     let active = text(|s| format::count(s.n_active));
     let containers = text(|s| format::count(s.containers.len() as u64));
     let (p50, p95, p99) = (
@@ -390,94 +382,70 @@ fn ServiceRow(name: String, service: ArcRwSignal<Service>) -> impl IntoView {
         time(|s| s.window.p95),
         time(|s| s.window.p99),
     );
-    let incomplete = Memo::new(move |_| service.with(|s| s.window.n_incomplete));
+    let incomplete = memo(move || service.with(|s| s.window.n_incomplete));
     let n_requests = move || service.with(|s| s.window.n_requests.to_string());
     let testid = format!("service-row-{name}");
     view! {
         <tr
             role="row"
-            class=move || health_class(health.get())
+            class=says(move || health_class(health.get()))
             data-testid=testid
-            data-health=move || health_class(health.get())
+            data-health=says(move || health_class(health.get()))
             data-count=n_requests
         >
             <td role="cell" class="left health-cell"><HealthMark health/></td>
             <td role="cell" class="left name-cell">
                 <a href=href class="row-link">{name}</a>
                 <small>
-                    {move || has_unseen.get().then(|| {
+                    {follows(move || has_unseen.get().then(|| {
                         view! {
-                            <span class="warn" data-testid="unseen">"bytes move unseen · "</span>
+                            <span class="warn" data-testid="unseen">{t(W::UnseenAhead)}</span>
                         }
-                    })}
-                    {move || subtitle.get()}
+                    }))}
+                    {says(move || subtitle.get())}
                 </small>
             </td>
             <td
                 role="cell"
-                data-label="Req/s"
+                data-label=t(W::ReqPerSecond)
                 data-testid="requests-rate"
                 data-value=raw(|s| Some(s.window.rate))
             >
-                {move || rate.get()}
+                {says(move || rate.get())}
             </td>
             <td role="cell" class="spark-cell"><Sparkline values=sparkline/></td>
-            <td role="cell" data-label="p50" data-testid="p50" data-value=raw(|s| s.window.p50)>
-                {move || quantity(p50.get())}
+            <td role="cell" data-label=t(W::P50) data-testid="p50" data-value=raw(|s| s.window.p50)>
+                {follows(move || quantity(p50.get()))}
             </td>
-            <td role="cell" data-label="p95" data-testid="p95" data-value=raw(|s| s.window.p95)>
-                {move || quantity(p95.get())}
+            <td role="cell" data-label=t(W::P95) data-testid="p95" data-value=raw(|s| s.window.p95)>
+                {follows(move || quantity(p95.get()))}
             </td>
-            <td role="cell" data-label="p99" data-testid="p99" data-value=raw(|s| s.window.p99)>
-                {move || quantity(p99.get())}
-                <Show when=move || { incomplete.get() > 0 }>
+            <td role="cell" data-label=t(W::P99) data-testid="p99" data-value=raw(|s| s.window.p99)>
+                {follows(move || quantity(p99.get()))}
+                {when(move || { incomplete.get() > 0 }, move || view! {
                     <span
                         class="incomplete"
-                        title=move || {
-                            format!(
-                                "{} requests of the window were not seen whole; their durations \
-                                 may be short",
-                                format::count(incomplete.get()),
-                            )
-                        }
+                        title=says(move || {
+                            phrases::window_not_whole(&format::count(incomplete.get()))
+                        })
                     >
                         "*"
                     </span>
-                </Show>
+                }.into_any())}
             </td>
             <td
                 role="cell"
-                data-label="Errors"
+                data-label=t(W::Errors)
                 class="errors"
                 data-testid="error-rate"
                 data-value=raw(|s| s.window.error_rate)
             >
-                {move || quantity(errors.get())}
+                {follows(move || quantity(errors.get()))}
             </td>
-            <td role="cell" data-label="Active">{move || active.get()}</td>
-            {move || use_cell("CPU", resources.get().as_ref(), cpu)}
-            {move || use_cell("Memory", resources.get().as_ref(), memory)}
-            <td role="cell" data-label="Containers" class="wide">{move || containers.get()}</td>
+            <td role="cell" data-label=t(W::Active)>{says(move || active.get())}</td>
+            {follows(move || use_cell(t(W::Cpu), resources.get().as_ref(), cpu))}
+            {follows(move || use_cell(t(W::Memory), resources.get().as_ref(), memory))}
+            <td role="cell" data-label=t(W::Containers) class="wide">{says(move || containers.get())}</td>
         </tr>
     }
-}
-
-fn focus_on_slash(input: NodeRef<html::Input>) {
-    let handle = window_event_listener(ev::keydown, move |event| {
-        let typing = document()
-            .active_element()
-            .is_some_and(|e| matches!(e.tag_name().as_str(), "INPUT" | "SELECT" | "TEXTAREA"));
-        let Some(input) = input.get_untracked() else {
-            return;
-        };
-        if event.key() == "/" && !typing && !event.ctrl_key() && !event.meta_key() {
-            event.prevent_default();
-            // A box that cannot be focused is no harm.
-            let _ = input.focus();
-            input.select();
-        } else if event.key() == "Escape" && typing {
-            let _ = input.unchecked_ref::<web_sys::HtmlElement>().blur();
-        }
-    });
-    on_cleanup(move || handle.remove());
 }

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use leptos::prelude::*;
-use modeltap_api_types::{Health, Service, Why, WhyFinding};
+use modeltap_api_types::{Health, Service};
 
-use crate::browser;
-use crate::client::parse;
+use crate::address;
 use crate::components::parts::live;
-use crate::pages::ranged::ranged;
+use crate::pages::service_why::ask_why;
 use crate::series::Range;
 use crate::state::Store;
-use crate::why::{short, told};
+use crate::why::{Told, short};
+use crate::words::{W, t};
 
 /// Services that are asked about, whatever is wrong with how many.
 const MAX_ASKED: usize = 5;
@@ -31,43 +31,41 @@ fn is_in_trouble(service: &Service) -> bool {
 #[component]
 pub fn TroubleLines() -> impl IntoView {
     let store = expect_context::<Store>();
-    let polled = ranged::<Vec<Why>>(
-        store,
-        Signal::stored(RANGE),
-        PERIOD,
-        move |stretch| {
-            let mut troubled: Vec<Service> = (store.services().iter())
-                .map(|service| service.get_untracked())
-                .filter(is_in_trouble)
-                .collect();
-            // Those that are asked something come before those that are gone.
-            let rank = |s: &Service| (s.health, s.window.n_requests == 0);
-            troubled.sort_by(|a, b| (rank(a), &a.name).cmp(&(rank(b), &b.name)));
-            let bounds = stretch.bounds();
-            let path = |service: Service| {
-                let name = browser::escape(&service.name);
-                format!("/api/v1/services/{name}/why?{bounds}")
-            };
-            troubled.into_iter().take(MAX_ASKED).map(path).collect()
-        },
-        |answers| answers.iter().map(|answer| parse(answer)).collect(),
-    );
-    let known = Memo::new(move |_| {
-        let first = |why: &Why| Some((why.service.clone(), why.findings.first()?.clone()));
-        polled.value.with(|told| {
-            let told = told.iter().flatten();
-            told.filter_map(first).collect::<Vec<_>>()
-        })
+    let findings = ask_why(Signal::stored(RANGE), PERIOD, move || {
+        // The worst first; those that are asked something before those that
+        // are gone.
+        let rank = |s: &Service| {
+            let is_idle = s.window.n_requests == 0;
+            format!("{}{}{}", s.health as u8, u8::from(is_idle), s.name)
+        };
+        let services = store.services();
+        let troubled = services
+            .iter()
+            .filter_map(|service| service.with_untracked(|s| is_in_trouble(s).then(|| rank(s))));
+        let mut troubled: Vec<String> = troubled.collect();
+        troubled.sort();
+        let name = |rank: &String| rank[2..].to_owned();
+        troubled.iter().take(MAX_ASKED).map(name).collect()
     });
     let lines = live(move || {
-        let line = |(service, finding)| line(service, &finding);
-        known.get().into_iter().map(line).collect()
+        findings.with(|found| {
+            let mut last = "";
+            let mut lines = Vec::new();
+            for told in found {
+                // The gravest of each.
+                if told.service != last {
+                    lines.push(line(told));
+                }
+                last = &told.service;
+            }
+            lines
+        })
     });
     view! {
         <section
             class="panel banner firing warn"
-            hidden=move || known.with(Vec::is_empty)
-            aria-label="Why"
+            hidden=move || findings.with(Vec::is_empty)
+            aria-label=t(W::Why)
             data-testid="trouble"
         >
             <span class="mark-shape" aria-hidden="true"></span>
@@ -76,14 +74,14 @@ pub fn TroubleLines() -> impl IntoView {
     }
 }
 
-fn line(service: String, finding: &WhyFinding) -> AnyView {
-    let told = told(finding, browser::time_of_day);
-    let href = format!("{}{}", browser::service_href(&service), RANGE.query());
-    let name = service.clone();
+fn line(told: &Told) -> AnyView {
+    // The page shows the range that was asked about by itself.
+    let href = address::service_href(&told.service);
+    let name = &told.service;
     view! {
-        <p data-testid="trouble-line" data-service=name>
-            <a class="service" href=href>{service}</a>
-            <span><b>{told.lead}</b>" "{short(&told)}</span>
+        <p data-testid="trouble-line" data-service=name.clone()>
+            <a class="service" href=href>{name.clone()}</a>
+            <span><b>{told.lead}</b>" "{short(told)}</span>
         </p>
     }
     .into_any()

@@ -8,6 +8,7 @@ use leptos::prelude::*;
 
 use crate::browser;
 use crate::client::{FetchError, Polled, fetch_text};
+use crate::reactive::memo;
 use crate::series::Range;
 use crate::state::{Connection, Store};
 
@@ -100,7 +101,7 @@ fn ask_again(store: Store, range: Signal<Range>, period: Duration, paths: Paths,
             }
         });
     };
-    let is_open = Memo::new(move |_| store.connection.get() == Connection::Open);
+    let is_open = memo(move || store.connection.get() == Connection::Open);
     Effect::new({
         let ask = ask.clone();
         move |_| {

@@ -3,16 +3,16 @@
 use std::collections::{HashSet, VecDeque};
 
 use leptos::prelude::*;
-use leptos_router::NavigateOptions;
-use leptos_router::hooks::{use_navigate, use_query_map};
 use modeltap_api_types::{LiveCommand, Request, RequestSelection, Requests};
 
-use crate::browser;
+use crate::address::{self, Address, Query, Step};
 use crate::client::{FetchError, fetch};
 use crate::components::request_detail::RequestDetail;
-use crate::components::request_row::{TimeLegend, request_head, request_key, request_row};
+use crate::components::request_row::{TimeLegend, request_head, request_key, request_rows};
 use crate::format;
+use crate::reactive::{AnyViews, effect, follows, memo, says, when};
 use crate::state::{Connection, MAX_REQUESTS, Store};
+use crate::words::{W, phrases, t};
 
 /// What the tail is narrowed to; lives in the address bar.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,20 +36,18 @@ impl Filter {
             && (self.route.is_empty()
                 || request
                     .route
-                    .to_lowercase()
-                    .contains(&self.route.to_lowercase()))
+                    .to_ascii_lowercase()
+                    .contains(&self.route.to_ascii_lowercase()))
     }
 
-    fn query(&self) -> String {
-        let parts = [
-            ("service", &self.service),
-            ("status", &self.status),
-            ("outcome", &self.outcome),
-            ("route", &self.route),
-        ];
-        let parts = parts.iter().filter(|(_, value)| !value.is_empty());
-        let parts = parts.map(|(key, value)| format!("{key}={}", browser::escape(value)));
-        format!("?{}", parts.collect::<Vec<_>>().join("&"))
+    fn of(query: &Query) -> Self {
+        let value = |name| query.get(name).to_owned();
+        Self {
+            service: value("service"),
+            status: value("status"),
+            outcome: value("outcome"),
+            route: value("route"),
+        }
     }
 }
 
@@ -57,32 +55,13 @@ impl Filter {
 #[component]
 pub fn RequestsPage() -> impl IntoView {
     let store = expect_context::<Store>();
-    let query = use_query_map();
-    let filter = Memo::new(move |_| {
-        query.with(|q| {
-            let value = |key| q.get_str(key).unwrap_or_default().to_owned();
-            Filter {
-                service: value("service"),
-                status: value("status"),
-                outcome: value("outcome"),
-                route: value("route"),
-            }
-        })
-    });
-    let navigate = use_navigate();
-    let set_filter = Callback::new(move |filter: Filter| {
-        let options = NavigateOptions {
-            replace: true,
-            scroll: false,
-            ..NavigateOptions::default()
-        };
-        navigate(&format!("/requests{}", filter.query()), options);
-    });
+    let query = expect_context::<Address>().query();
+    let filter = memo(move || query.with(Filter::of));
     let paused = RwSignal::new(false);
     let opened = RwSignal::new(None);
     let (rows, error) = tail(store, filter, paused);
 
-    let shown = Memo::new(move |_| {
+    let shown = memo(move || {
         let filter = filter.get();
         rows.with(|rows| {
             rows.iter()
@@ -94,51 +73,53 @@ pub fn RequestsPage() -> impl IntoView {
     let waiting = move || store.inbox.with(VecDeque::len);
     let counted = move || {
         let (shown, held) = (shown.with(Vec::len), rows.with(VecDeque::len));
-        let of = if shown == held {
-            String::new()
+        let mut counted = if shown == held {
+            phrases::shown_requests(&shown.to_string())
         } else {
-            format!(" of {held}")
+            phrases::shown_of(&shown.to_string(), &held.to_string())
         };
-        let waiting = match (paused.get(), waiting()) {
-            (true, MAX_REQUESTS) => format!(" · {MAX_REQUESTS} or more waiting"),
-            (true, n) => format!(" · {n} waiting"),
-            (false, _) => String::new(),
-        };
-        format!("{shown}{of} requests{waiting}")
+        if paused.get() {
+            let n = waiting();
+            let words = if n >= MAX_REQUESTS {
+                phrases::many_waiting
+            } else {
+                phrases::waiting_requests
+            };
+            counted.push_str(&words(&n.to_string()));
+        }
+        counted
     };
     let none = move || {
         if store.connection.get() != Connection::Open {
-            "Waiting for the daemon."
+            t(W::WaitingForDaemon)
         } else if rows.with(VecDeque::is_empty) {
-            "No requests yet. They appear here as they finish."
+            t(W::AppearAsTheyFinish)
         } else {
-            "None of the last requests matches the filters."
+            t(W::NoneMatches)
         }
     };
     view! {
-        <h1 class="sr-only">"Requests"</h1>
-        <Filters filter set_filter paused/>
+        <h1 class="sr-only">{t(W::Requests)}</h1>
+        <Filters filter paused/>
         <section class="panel table-panel">
             <div class="head wrap">
-                <h2>"Live requests"</h2>
+                <h2>{t(W::LiveRequests)}</h2>
                 <span class="unit" data-testid="requests-count">{counted}</span>
                 <span class="grow"></span>
                 <TimeLegend/>
             </div>
-            {move || error.get().map(|e| {
-                view! { <p class="none">{format!("Earlier requests: {e}.")}</p> }
-            })}
+            {follows(move || error.get().map(|e| {
+                view! { <p class="none">{phrases::not_available(&e.to_string())}</p> }
+            }))}
             <table class="cards requests" role="table">
                 {request_head(true)}
                 <tbody role="rowgroup">
-                    <For each=move || shown.get() key=request_key let(request)>
-                        {request_row(request, true, opened)}
-                    </For>
+                    {request_rows(move || shown.get(), true, opened)}
                 </tbody>
             </table>
-            <Show when=move || shown.with(Vec::is_empty)>
+            {when(move || shown.with(Vec::is_empty), move || view! {
                 <p class="none">{none}</p>
-            </Show>
+            }.into_any())}
         </section>
         <RequestDetail opened/>
     }
@@ -153,10 +134,10 @@ fn tail(
 ) -> (RwSignal<VecDeque<Request>>, RwSignal<Option<FetchError>>) {
     let rows = RwSignal::new(VecDeque::<Request>::new());
     let error = RwSignal::new(None);
-    let service = Memo::new(move |_| filter.with(|f| f.service.clone()));
-    let is_open = Memo::new(move |_| store.connection.get() == Connection::Open);
+    let service = memo(move || filter.with(|f| f.service.clone()));
+    let is_open = memo(move || store.connection.get() == Connection::Open);
 
-    Effect::new(move |_| {
+    effect(move || {
         let service = Some(service.get()).filter(|s| !s.is_empty());
         store
             .subscription
@@ -167,7 +148,7 @@ fn tail(
     });
     // Another service, or a daemon that came back: what went by meanwhile is
     // asked for, and merged by name.
-    Effect::new(move |_| {
+    effect(move || {
         let service = service.get();
         if !is_open.get() {
             return;
@@ -176,7 +157,7 @@ fn tail(
         leptos::task::spawn_local(async move {
             let only = match service.as_str() {
                 "" => String::new(),
-                name => format!("&service={}", browser::escape(name)),
+                name => format!("&service={}", address::escape(name)),
             };
             match fetch::<Requests>(&format!("/api/v1/requests?limit=200{only}")).await {
                 Ok(earlier) => {
@@ -189,7 +170,7 @@ fn tail(
             }
         });
     });
-    Effect::new(move |_| {
+    effect(move || {
         if paused.get() || store.inbox.with(VecDeque::is_empty) {
             return;
         }
@@ -217,20 +198,15 @@ fn merge(rows: &mut VecDeque<Request>, arrived: Vec<Request>) {
 }
 
 #[component]
-fn Filters(
-    filter: Memo<Filter>,
-    set_filter: Callback<Filter>,
-    paused: RwSignal<bool>,
-) -> impl IntoView {
+fn Filters(filter: Memo<Filter>, paused: RwSignal<bool>) -> impl IntoView {
     let store = expect_context::<Store>();
-    let change = move |change: fn(&mut Filter, String)| {
+    let address = expect_context::<Address>();
+    let change = move |name: &'static str| {
         move |event: web_sys::Event| {
-            let mut new = filter.get_untracked();
-            change(&mut new, event_target_value(&event));
-            set_filter.run(new);
+            address.set(name, &event_target_value(&event), Step::Replace);
         }
     };
-    let services = Memo::new(move |_| {
+    let services = memo(move || {
         let mut names: Vec<String> = store
             .services()
             .iter()
@@ -250,21 +226,21 @@ fn Filters(
         let names = services.get().into_iter();
         names
             .map(|name| option(&name, name.clone(), chosen.clone()))
-            .collect_view()
+            .any_views()
     };
     let status_options = move || {
         let chosen = filter.with(|f| f.status.clone());
         ["2", "3", "4", "5", "none"]
             .map(|s| {
                 let label = if s == "none" {
-                    "No status".to_owned()
+                    t(W::NoStatus).to_owned()
                 } else {
                     format!("{s}xx")
                 };
                 option(s, label, chosen.clone())
             })
             .into_iter()
-            .collect_view()
+            .any_views()
     };
     let outcome_options = move || {
         let chosen = filter.with(|f| f.outcome.clone());
@@ -277,42 +253,42 @@ fn Filters(
         ]
         .map(|o| option(o, format::outcome(o), chosen.clone()))
         .into_iter()
-        .collect_view()
+        .any_views()
     };
     view! {
         <form class="filters" role="search" on:submit=|event| event.prevent_default()>
             <label>
-                <span>"Service"</span>
-                <select on:change=change(|f, v| f.service = v) data-testid="filter-service">
-                    <option value="">"All"</option>
+                <span>{t(W::Service)}</span>
+                <select on:change=change("service") data-testid="filter-service">
+                    <option value="">{t(W::All)}</option>
                     {service_options}
                 </select>
             </label>
             <label>
-                <span>"Status"</span>
-                <select on:change=change(|f, v| f.status = v) data-testid="filter-status">
-                    <option value="">"All"</option>
+                <span>{t(W::Status)}</span>
+                <select on:change=change("status") data-testid="filter-status">
+                    <option value="">{t(W::All)}</option>
                     {status_options}
                 </select>
             </label>
             <label>
-                <span>"Outcome"</span>
-                <select on:change=change(|f, v| f.outcome = v) data-testid="filter-outcome">
-                    <option value="">"All"</option>
+                <span>{t(W::Outcome)}</span>
+                <select on:change=change("outcome") data-testid="filter-outcome">
+                    <option value="">{t(W::All)}</option>
                     {outcome_options}
                 </select>
             </label>
             <label class="text">
-                <span>"Route"</span>
+                <span>{t(W::Route)}</span>
                 <input
                     type="search"
-                    placeholder="contains…"
+                    placeholder=t(W::Contains)
                     autocomplete="off"
                     spellcheck="false"
                     maxlength="200"
                     data-testid="filter-route"
                     prop:value=move || filter.with(|f| f.route.clone())
-                    on:input=change(|f, v| f.route = v)
+                    on:input=change("route")
                 />
             </label>
             <span class="grow"></span>
@@ -321,14 +297,15 @@ fn Filters(
                 class="live-toggle"
                 class:paused=move || paused.get()
                 data-testid="live-toggle"
-                aria-pressed=move || (!paused.get()).to_string()
-                aria-label=move || {
-                    if paused.get() { "Paused. Follow live" } else { "Live. Pause" }
-                }
+                data-key="pause"
+                aria-pressed=says(move || (!paused.get()).to_string())
+                aria-label=says(move || {
+                    if paused.get() { t(W::PausedFollow) } else { t(W::LivePause) }
+                })
                 on:click=move |_| paused.update(|p| *p = !*p)
             >
                 <i aria-hidden="true"></i>
-                {move || if paused.get() { "Paused" } else { "Live" }}
+                {says(move || if paused.get() { t(W::Paused) } else { t(W::Live) })}
             </button>
         </form>
     }

@@ -9,6 +9,7 @@ use crate::components::figures::remark;
 use crate::components::parts::{Tile, live, pair, panel, tiles};
 use crate::format::{self, Quantity};
 use crate::state::Store;
+use crate::words::{W, phrases, t};
 
 /// Says that a service's bytes move where nobody sees them.
 #[component]
@@ -26,7 +27,7 @@ pub fn UnseenBanner(
         let banner = view! {
             <div class="panel banner warn" role="status" data-testid="unseen-bytes">
                 <span class="mark-shape" aria-hidden="true"></span>
-                <p><b>"Bytes move unseen. "</b>{unseen_sentence(bytes, kernel)}</p>
+                <p><b>{t(W::BytesMoveUnseen)}</b>{unseen_sentence(bytes, kernel)}</p>
             </div>
         };
         vec![banner.into_any()]
@@ -39,7 +40,7 @@ pub fn AccountsPanels(
     /// The service.
     service: Memo<Option<Service>>,
 ) -> impl IntoView {
-    let since = || "since the daemon's start".to_owned();
+    let since = || t(W::SinceDaemonStart).to_owned();
     live(move || {
         service.with(|service| {
             let Some(service) = service else {
@@ -47,7 +48,7 @@ pub fn AccountsPanels(
             };
             let bytes = match &service.capture {
                 Some(capture) => bytes_account(&Bytes::of_service(capture)),
-                None => vec![remark("idle", "Nothing was told of its bytes yet.")],
+                None => vec![remark("idle", t(W::NothingToldOfBytes))],
             };
             let rows = compared(
                 service.kernel.as_ref(),
@@ -57,8 +58,8 @@ pub fn AccountsPanels(
             let mut counts = counts_table(&rows, Agreement::of(service));
             counts.extend(service.inner.as_ref().map(inner_hops));
             vec![pair([
-                panel("Bytes", since(), "bytes", bytes),
-                panel("Requests, counted twice", since(), "counts", counts),
+                panel(t(W::Bytes), since(), "bytes", bytes),
+                panel(t(W::CountedTwice), since(), "counts", counts),
             ])]
         })
     })
@@ -69,24 +70,23 @@ pub fn AccountsPanels(
 fn inner_hops(inner: &Inner) -> AnyView {
     let figures = vec![
         Tile {
-            label: "Requests",
+            label: t(W::Requests),
             meaning: "",
             value: Quantity::plain(format::count(inner.n_requests)),
             note: classes_note(inner),
         },
         Tile {
-            label: "Duration, p50",
+            label: t(W::DurationP50),
             meaning: "",
             value: format::duration(inner.window.p50),
-            note: format!("p95 {}", format::duration(inner.window.p95).text()),
+            note: phrases::p95(&format::duration(inner.window.p95).text()),
         },
     ];
     view! {
         <div class="inner" data-testid="inner-hops">
-            <h3>"Inner hops"</h3>
+            <h3>{t(W::InnerHops)}</h3>
             <p class="muted">
-                "Requests over a UNIX socket inside the container, from a proxy to the server \
-                 behind it: the same requests a second time, counted in no other figure."
+                {t(W::InnerHopsMeans)}
             </p>
             {tiles(figures)}
         </div>
@@ -95,11 +95,12 @@ fn inner_hops(inner: &Inner) -> AnyView {
 }
 
 fn classes_note(inner: &Inner) -> String {
-    const NAMES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "without status"];
-    let parts = NAMES.into_iter().zip(inner.by_status_class);
+    let without = t(W::WithoutStatus);
+    let names = ["1xx", "2xx", "3xx", "4xx", "5xx", without];
+    let parts = names.into_iter().zip(inner.by_status_class);
     let parts = parts.filter(|(_, n)| *n > 0);
     parts
-        .map(|(name, n)| format!("{} {name}", format::count(n)))
+        .map(|(name, n)| phrases::counted(&format::count(n), name))
         .collect::<Vec<_>>()
         .join(" · ")
 }

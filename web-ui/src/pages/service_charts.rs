@@ -6,36 +6,38 @@ use crate::components::chart::{Chart, ChartData, ChartStyle, Line};
 use crate::components::range::RangeControl;
 use crate::format;
 use crate::pages::service_history::HistorySignals;
+use crate::reactive::{follows, memo};
 use crate::series::{CLASSES, Frame, Measure};
 use crate::state::Store;
 use crate::time_parts::Part;
+use crate::words::{W, phrases, t};
 
 /// Status classes in the order they are stacked, the lowest first; the number
 /// is the place in `Second::by_status_class`.
 const STACK: [(usize, Line); CLASSES] = [
-    (1, line("2xx", "--c2")),
-    (2, line("3xx", "--c3")),
-    (0, line("1xx", "--c1")),
-    (3, line("4xx", "--c4")),
-    (4, line("5xx", "--c5")),
-    (5, line("no status", "--c6")),
+    (1, line(W::Class2, "--c2")),
+    (2, line(W::Class3, "--c3")),
+    (0, line(W::Class1, "--c1")),
+    (3, line(W::Class4, "--c4")),
+    (4, line(W::Class5, "--c5")),
+    (5, line(W::NoStatusWord, "--c6")),
 ];
 
 /// Lines of times, and what they are called.
 const DURATIONS: [(Measure, Line); 3] = [
-    (Measure::P50, line("p50", "--p50")),
-    (Measure::P95, line("p95", "--p95")),
-    (Measure::P99, line("p99", "--p99")),
+    (Measure::P50, line(W::P50, "--p50")),
+    (Measure::P95, line(W::P95, "--p95")),
+    (Measure::P99, line(W::P99, "--p99")),
 ];
 const LATENCIES: [(Measure, Line); 4] = [
-    (Measure::FeltP95, line("felt p95", "--felt")),
-    (Measure::P95, line("worked p95", "--p95")),
-    (Measure::FeltP50, line("felt p50", "--felt-p50")),
-    (Measure::P50, line("worked p50", "--p50")),
+    (Measure::FeltP95, line(W::FeltP95, "--felt")),
+    (Measure::P95, line(W::WorkedP95, "--p95")),
+    (Measure::FeltP50, line(W::FeltP50, "--felt-p50")),
+    (Measure::P50, line(W::WorkedP50, "--p50")),
 ];
 const STREAMS: [(Measure, Line); 2] = [
-    (Measure::FirstChunkP95, line("first chunk p95", "--p95")),
-    (Measure::ChunkIntervalP95, line("between chunks p95", "--d")),
+    (Measure::FirstChunkP95, line(W::FirstChunkP95, "--p95")),
+    (Measure::ChunkIntervalP95, line(W::BetweenChunksP95, "--d")),
 ];
 /// The parts in the order in which they pass, the first one lowest.
 const PARTS: [(Measure, Part); 5] = [
@@ -46,7 +48,7 @@ const PARTS: [(Measure, Part); 5] = [
     (Measure::Drain, Part::Drain),
 ];
 
-const fn line(name: &'static str, token: &'static str) -> Line {
+const fn line(name: W, token: &'static str) -> Line {
     Line { name, token }
 }
 
@@ -91,20 +93,20 @@ pub fn Charts(
             None
         } else if history.joined.with(Option::is_none) {
             Some(if history.error.with(Option::is_some) {
-                "No history"
+                t(W::NoHistory)
             } else {
-                "Loading…"
+                t(W::LoadingDots)
             })
         } else {
             Some(if is_unseen.get() {
-                "Its bytes move unseen"
+                t(W::BytesMoveUnseenShort)
             } else {
-                "No requests in this range"
+                t(W::NoRequestsInRange)
             })
         }
     });
     // Which classes there are changes rarely; a chart is made anew for it.
-    let classes = Memo::new(move |_| {
+    let classes = memo(move || {
         frame.with(|f| {
             let always = |class: usize| matches!(class, 1 | 3 | 4);
             let shown = STACK
@@ -143,7 +145,7 @@ pub fn Charts(
                 bounds: bounds(),
             })
         });
-        view! { <Chart title="Requests by status" unit="requests/s" style data empty on_zoom/> }
+        view! { <Chart title=t(W::RequestsByStatus) unit=t(W::RequestsPerSecondUnit) style data empty on_zoom/> }
     };
     let times = move |measures: Vec<Measure>| {
         Signal::derive(move || {
@@ -159,12 +161,12 @@ pub fn Charts(
         let data = times(of.iter().map(|(measure, _)| *measure).collect());
         view! { <Chart title unit style data empty on_zoom/> }
     };
-    let parts = PARTS.map(|(_, part)| line(part.name(), part.token()));
+    let parts = PARTS.map(|(_, part)| line(part.word(), part.token()));
     let parts_style = times_style(parts.to_vec(), true);
     let parts_data = times(PARTS.map(|(measure, _)| measure).to_vec());
     let errors = ChartStyle {
         lines: vec![Line {
-            name: "errors",
+            name: W::ErrorsWord,
             token: "--c5",
         }],
         stacked: true,
@@ -183,27 +185,27 @@ pub fn Charts(
         })
     });
     view! {
-        <section class="charts" aria-label="Charts">
+        <section class="charts" aria-label=t(W::Charts)>
             {by_status}
-            {chart("Duration", "of requests", &DURATIONS)}
+            {chart(t(W::Duration), t(W::OfRequests), &DURATIONS)}
             <Chart
-                title="Error rate"
-                unit="% of requests"
+                title=t(W::ErrorRate)
+                unit=t(W::PercentOfRequests)
                 style=errors
                 data=errors_data
                 empty
                 on_zoom
             />
             <Chart
-                title="Where the time went"
-                unit="mean of a request"
+                title=t(W::WhereTimeWent)
+                unit=t(W::MeanOfRequest)
                 style=parts_style
                 data=parts_data
                 empty
                 on_zoom
             />
-            {chart("Felt by clients, worked by the server", "", &LATENCIES)}
-            {move || has_streams.get().then(|| chart("Streams", "of chunks", &STREAMS))}
+            {chart(t(W::FeltAndWorked), "", &LATENCIES)}
+            {follows(move || has_streams.get().then(|| chart(t(W::Streams), t(W::OfChunks), &STREAMS)))}
         </section>
         <Incomplete history/>
     }
@@ -211,23 +213,21 @@ pub fn Charts(
 
 #[component]
 fn Incomplete(history: HistorySignals) -> impl IntoView {
-    let counts = Memo::new(move |_| {
+    let counts = memo(move || {
         history
             .joined
             .with(|h| h.as_ref().map(|h| (h.n_incomplete, h.n_requests)))
     });
     move || {
-        counts.get().filter(|(incomplete, _)| *incomplete > 0).map(|(incomplete, all)| {
-            view! {
-                <p class="footnote warn">
-                    {format!(
-                        "{} of {} requests in this range were not seen whole; their durations may \
-                         be short.",
-                        format::count(incomplete),
-                        format::count(all),
-                    )}
-                </p>
-            }
-        })
+        counts
+            .get()
+            .filter(|(incomplete, _)| *incomplete > 0)
+            .map(|(incomplete, all)| {
+                view! {
+                    <p class="footnote warn">
+                        {phrases::range_not_whole(&format::count(incomplete), &format::count(all))}
+                    </p>
+                }
+            })
     }
 }

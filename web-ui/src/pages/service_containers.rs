@@ -3,22 +3,27 @@
 use leptos::prelude::*;
 use modeltap_api_types::{Resources, Service, ServiceContainer};
 
+use crate::address::{Address, Query};
 use crate::components::figures::{quantity, share_bar};
 use crate::components::parts::live;
 use crate::format::{self, Quantity};
+use crate::narrow::Narrow;
+use crate::pages::narrowed::narrow_link;
+use crate::reactive::AnyViews;
 use crate::state::Store;
 use crate::usage::{Against, cpu, memory};
+use crate::words::{W, phrases, t};
 
-const HEADS: [(&str, &str); 9] = [
-    ("Container", "left"),
-    ("Requests/s", ""),
-    ("p95", ""),
-    ("Errors", ""),
-    ("CPU", "use"),
-    ("Memory", "use"),
-    ("Restarts", ""),
-    ("Health", "left"),
-    ("Up for", ""),
+const HEADS: [(W, &str); 9] = [
+    (W::Container, "left"),
+    (W::RequestsPerSecond, ""),
+    (W::P95, ""),
+    (W::Errors, ""),
+    (W::Cpu, "use"),
+    (W::Memory, "use"),
+    (W::Restarts, ""),
+    (W::Health, "left"),
+    (W::UpFor, ""),
 ];
 
 /// A line each.
@@ -28,26 +33,30 @@ pub fn ContainersPanel(
     service: Memo<Option<Service>>,
 ) -> impl IntoView {
     let store = expect_context::<Store>();
+    let query = expect_context::<Address>().query();
     live(move || {
         let at_ms = store.at_ms.get();
         let containers = service.with(|s| s.as_ref().map(|s| s.containers.clone()));
         let containers = containers.unwrap_or_default();
         let none = containers
             .is_empty()
-            .then(|| view! { <p class="none">"None is running."</p> });
+            .then(|| view! { <p class="none">{t(W::NoneRunning)}</p> });
         let head = |(name, class)| {
-            view! { <th role="columnheader" scope="col" class=class>{name}</th> }
+            view! { <th role="columnheader" scope="col" class=class>{t(name)}</th> }
         };
-        let rows: Vec<_> = containers.into_iter().map(|c| row(c, at_ms)).collect();
+        let rows: Vec<_> = containers
+            .into_iter()
+            .map(|c| row(c, at_ms, &query.read()))
+            .collect();
         let panel = view! {
             <section class="panel table-panel" data-testid="containers">
                 <div class="head">
-                    <h2>"Containers"</h2>
-                    <span class="unit">"now, against their limits"</span>
+                    <h2>{t(W::Containers)}</h2>
+                    <span class="unit">{t(W::NowAgainstLimits)}</span>
                 </div>
                 <table class="cards containers" role="table">
                     <thead role="rowgroup">
-                        <tr role="row">{HEADS.map(head).into_iter().collect_view()}</tr>
+                        <tr role="row">{HEADS.map(head).into_iter().any_views()}</tr>
                     </thead>
                     <tbody role="rowgroup">{rows}</tbody>
                 </table>
@@ -58,17 +67,29 @@ pub fn ContainersPanel(
     })
 }
 
-fn row(container: ServiceContainer, at_ms: u64) -> AnyView {
+fn row(container: ServiceContainer, at_ms: u64, query: &Query) -> AnyView {
+    let now = Narrow::of(query);
+    let row_class = if now.container == container.name {
+        "here"
+    } else {
+        ""
+    };
+    let narrow = Narrow {
+        container: container.name.clone(),
+        ..now
+    };
+    let name = view! { <span class="path">{container.name.clone()}</span> }.into_any();
+    let name = narrow_link(&narrow, query, t(W::NarrowToContainer), name);
     let window = container.window;
     let life = &container.lifecycle;
     let up = life.started_unix_ms.map_or_else(Quantity::unknown, |at| {
         Quantity::plain(format::span(at_ms.saturating_sub(at) as f64 / 1e3))
     });
     let (class, health) = match life.health.as_deref() {
-        None => ("idle", "no check"),
-        Some("healthy") => ("ok", "healthy"),
-        Some("unhealthy") => ("crit", "unhealthy"),
-        Some(_) => ("warn", "starting"),
+        None => ("idle", t(W::NoCheck)),
+        Some("healthy") => ("ok", t(W::HealthyWord)),
+        Some("unhealthy") => ("crit", t(W::UnhealthyWord)),
+        Some(_) => ("warn", t(W::StartingWord)),
     };
     let kills = container
         .resources
@@ -76,41 +97,43 @@ fn row(container: ServiceContainer, at_ms: u64) -> AnyView {
         .and_then(|r| r.n_oom_kills)
         .filter(|n| *n > 0)
         .map(|n| {
-            let times = if n == 1 {
-                String::new()
-            } else {
-                format!(" {n}×")
+            let words = match n {
+                1 => t(W::OutOfMemory).to_owned(),
+                n => phrases::times_killed(&n.to_string()),
             };
-            view! { <span class="tag crit">{format!("out of memory{times}")}</span> }
+            view! { <span class="tag crit">{words}</span> }
         });
     let figures = [
-        ("Req/s", Quantity::plain(format::rate(window.rate))),
-        ("p95", format::duration(window.p95)),
-        ("Errors", format::percent(window.error_rate)),
+        (
+            t(W::ReqPerSecond),
+            Quantity::plain(format::rate(window.rate)),
+        ),
+        (t(W::P95), format::duration(window.p95)),
+        (t(W::Errors), format::percent(window.error_rate)),
     ];
     let figures = figures.map(|(name, value)| {
         view! { <td role="cell" data-label=name>{quantity(value)}</td> }
     });
     let restarts = if life.n_restarts > 0 { "warn" } else { "" };
     view! {
-        <tr role="row" data-testid="container-row" data-container=container.name.clone()>
+        <tr role="row" class=row_class data-testid="container-row" data-container=container.name.clone()>
             <td role="cell" class="left route">
-                <span class="path">{container.name.clone()}</span>{kills}
+                {name}{kills}
                 <small title=container.image.clone()>
                     {format!("{} · {}", container.id, format::image(&container.image))}
                 </small>
             </td>
-            {figures.into_iter().collect_view()}
-            {use_cell("CPU", container.resources.as_ref(), cpu)}
-            {use_cell("Memory", container.resources.as_ref(), memory)}
-            <td role="cell" data-label="Restarts" class=restarts>{format::count(life.n_restarts)}</td>
-            <td role="cell" data-label="Health" class="left">
+            {figures.into_iter().any_views()}
+            {use_cell(t(W::Cpu), container.resources.as_ref(), cpu)}
+            {use_cell(t(W::Memory), container.resources.as_ref(), memory)}
+            <td role="cell" data-label=t(W::Restarts) class=restarts>{format::count(life.n_restarts)}</td>
+            <td role="cell" data-label=t(W::Health) class="left">
                 <span class=format!("health {class}")>
                     <span class="mark-shape" aria-hidden="true"></span>
                     <span>{health}</span>
                 </span>
             </td>
-            <td role="cell" data-label="Up for">{quantity(up)}</td>
+            <td role="cell" data-label=t(W::UpFor)>{quantity(up)}</td>
         </tr>
     }
     .into_any()

@@ -5,14 +5,17 @@ use std::time::Duration;
 use leptos::prelude::*;
 use modeltap_api_types::{Event, Events};
 
+use crate::address;
 use crate::browser;
 use crate::client::{Polled, parse};
 use crate::components::figures::trouble;
 use crate::components::marks::shape;
 use crate::pages::ranged::ranged;
+use crate::reactive::{AnyViews, memo, says, when};
 use crate::series::Range;
 use crate::state::Store;
-use crate::timeline::{kind_of, particular};
+use crate::timeline::{kind_of, kind_words, particular};
+use crate::words::{W, phrases, t};
 
 /// Events asked for.
 const LIMIT: usize = 200;
@@ -23,7 +26,7 @@ const PERIOD: Duration = Duration::from_secs(3);
 
 /// Reads a service's events.
 pub fn service_events(store: Store, service: &str, range: Signal<Range>) -> Polled<Events> {
-    let service = browser::escape(service);
+    let service = address::escape(service);
     ranged(
         store,
         range,
@@ -51,12 +54,12 @@ pub fn EventsPanel(
     polled: Polled<Events>,
 ) -> impl IntoView {
     let all = RwSignal::new(false);
-    let events = Memo::new(move |_| polled.value.with(|e| e.as_ref().map(|e| e.events.clone())));
+    let events = memo(move || polled.value.with(|e| e.as_ref().map(|e| e.events.clone())));
     let n_events = move || events.with(|e| e.as_ref().map_or(0, Vec::len));
     let rows = move || {
         let n = if all.get() { LIMIT } else { N_SHOWN };
         let events = events.get().unwrap_or_default();
-        events.into_iter().take(n).map(row).collect_view()
+        events.into_iter().take(n).map(row).any_views()
     };
     let said = move || {
         let empty = events.with(|e| e.as_ref().is_some_and(Vec::is_empty));
@@ -67,17 +70,17 @@ pub fn EventsPanel(
             <div class="head"><h2>{title}</h2><span class="unit">{of}</span></div>
             <ol class="events">{rows}</ol>
             {said}
-            <Show when=move || { n_events() > N_SHOWN }>
+            {when(move || { n_events() > N_SHOWN }, move || view! {
                 <button class="more" on:click=move |_| all.update(|a| *a = !*a)>
-                    {move || {
+                    {says(move || {
                         if all.get() {
-                            "Show fewer".to_owned()
+                            t(W::ShowFewer).to_owned()
                         } else {
-                            format!("Show all {}", n_events())
+                            phrases::show_all(&n_events().to_string())
                         }
-                    }}
+                    })}
                 </button>
-            </Show>
+            }.into_any())}
             {trouble(polled)}
         </section>
     }
@@ -85,10 +88,7 @@ pub fn EventsPanel(
 
 fn row(event: Event) -> impl IntoView {
     let kind = kind_of(&event.kind);
-    let words = match kind.words {
-        "" => event.kind.replace('_', " "),
-        words => words.to_owned(),
-    };
+    let words = kind_words(&event.kind);
     let detail = particular(&event);
     let at = event.at_unix_ms as f64;
     view! {

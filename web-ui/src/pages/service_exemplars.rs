@@ -5,14 +5,17 @@ use std::time::Duration;
 use leptos::prelude::*;
 use modeltap_api_types::{Exemplars, Request};
 
-use crate::browser;
+use crate::address;
 use crate::client::{Polled, parse};
 use crate::components::figures::trouble;
 use crate::components::request_detail::RequestDetail;
-use crate::components::request_row::{request_head, request_key, request_row};
+use crate::components::request_row::{request_head, request_rows};
+use crate::narrow::Narrow;
 use crate::pages::ranged::ranged;
+use crate::reactive::{memo, says, when};
 use crate::series::Range;
 use crate::state::Store;
+use crate::words::{W, t};
 
 /// Requests asked for.
 const LIMIT: usize = 50;
@@ -25,13 +28,15 @@ const PERIOD: Duration = Duration::from_secs(10);
 pub fn ExemplarPanels(
     /// The service.
     service: String,
+    /// What it is narrowed to.
+    narrow: Narrow,
     /// The range.
     range: Signal<Range>,
 ) -> impl IntoView {
     let store = expect_context::<Store>();
     let opened = RwSignal::new(None);
     let read = |reason: &'static str| {
-        let service = browser::escape(&service);
+        let service = address::escape(&service) + &narrow.exemplar_parameters();
         ranged(
             store,
             range,
@@ -45,20 +50,20 @@ pub fn ExemplarPanels(
         )
     };
     let slow = table(
-        "Slowest requests",
-        "kept of each minute",
+        t(W::SlowestRequests),
+        t(W::KeptOfMinute),
         "slowest",
-        "None was kept in this range. A minute's are written when it is over.",
+        t(W::NoneKept),
         read("slow"),
-        opened,
+        (opened, narrow.clone()),
     );
     let failed = table(
-        "Failed requests",
-        "newest first",
+        t(W::FailedRequests),
+        t(W::NewestFirst),
         "failed",
-        "None that failed was kept in this range.",
+        t(W::NoneFailedKept),
         read("failed"),
-        opened,
+        (opened, narrow.clone()),
     );
     view! {
         <div class="pair">{slow}{failed}</div>
@@ -72,13 +77,14 @@ fn table(
     testid: &'static str,
     none: &'static str,
     polled: Polled<Exemplars>,
-    opened: RwSignal<Option<Request>>,
+    (opened, narrow): (RwSignal<Option<Request>>, Narrow),
 ) -> AnyView {
     let all = RwSignal::new(false);
-    let requests = Memo::new(move |_| {
+    let requests = memo(move || {
         polled.value.with(|e| {
             let exemplars = e.as_ref()?.exemplars.iter();
-            Some(exemplars.map(|e| e.request.clone()).collect::<Vec<_>>())
+            let requests = exemplars.map(|e| &e.request).filter(|r| narrow.has(r));
+            Some(requests.cloned().collect::<Vec<_>>())
         })
     });
     let n_requests = move || requests.with(|r| r.as_ref().map_or(0, Vec::len));
@@ -97,17 +103,15 @@ fn table(
             <table class="cards requests half" role="table">
                 {request_head(false)}
                 <tbody role="rowgroup">
-                    <For each=shown key=request_key let(request)>
-                        {request_row(request, false, opened)}
-                    </For>
+                    {request_rows(shown, false, opened)}
                 </tbody>
             </table>
             {said}
-            <Show when=move || { n_requests() > N_SHOWN }>
+            {when(move || { n_requests() > N_SHOWN }, move || view! {
                 <button class="more" on:click=move |_| all.update(|a| *a = !*a)>
-                    {move || if all.get() { "Show fewer" } else { "Show more" }}
+                    {says(move || if all.get() { t(W::ShowFewer) } else { t(W::ShowMore) })}
                 </button>
-            </Show>
+            }.into_any())}
             {trouble(polled)}
         </section>
     }

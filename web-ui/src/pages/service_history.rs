@@ -5,10 +5,14 @@ use std::time::Duration;
 use leptos::prelude::*;
 use modeltap_api_types::QueryResult;
 
+use crate::address;
 use crate::browser;
 use crate::client::{FetchError, fetch};
+use crate::narrow::Narrow;
+use crate::reactive::memo;
 use crate::series::{History, Measure, N_MEASURES, Range, values};
 use crate::state::{Connection, Store};
+use crate::words::{W, t};
 
 /// Says why there is no history.
 #[component]
@@ -26,7 +30,7 @@ pub fn HistoryError(
             view! {
                 <div class="panel banner warn" role="alert" data-testid="history-error">
                     <span class="mark-shape" aria-hidden="true"></span>
-                    <p><b>"History could not be read. "</b>{error.to_string()}"."</p>
+                    <p><b>{t(W::HistoryNotRead)}</b>{error.to_string()}"."</p>
                 </div>
             }
         })
@@ -45,7 +49,13 @@ pub struct HistorySignals {
 /// Asks for history when the range changes, and again whenever a step of it
 /// has passed while live.
 #[must_use]
-pub fn history(store: Store, service: String, range: Memo<Range>) -> HistorySignals {
+pub fn history(
+    store: Store,
+    service: String,
+    narrow: &Narrow,
+    range: Memo<Range>,
+) -> HistorySignals {
+    let of = address::escape(&service) + &narrow.series_parameters();
     let signals = HistorySignals {
         joined: RwSignal::new(None),
         error: RwSignal::new(None),
@@ -58,9 +68,9 @@ pub fn history(store: Store, service: String, range: Memo<Range>) -> HistorySign
         newest.set_value(turn);
         asked_ms.set_value(browser::now_ms());
         let now_ms = store.daemon_now_ms(browser::now_ms());
-        let service = service.clone();
+        let of = of.clone();
         leptos::task::spawn_local(async move {
-            let answer = fetch_history(&service, range, now_ms).await;
+            let answer = fetch_history(&of, range, now_ms).await;
             // An answer to an earlier question must not replace a later one's.
             if newest.try_get_value() != Some(turn) {
                 return;
@@ -76,7 +86,7 @@ pub fn history(store: Store, service: String, range: Memo<Range>) -> HistorySign
             }
         });
     };
-    let is_open = Memo::new(move |_| store.connection.get() == Connection::Open);
+    let is_open = memo(move || store.connection.get() == Connection::Open);
     Effect::new({
         let ask = ask.clone();
         move |_| {
@@ -97,17 +107,15 @@ pub fn history(store: Store, service: String, range: Memo<Range>) -> HistorySign
     signals
 }
 
-async fn fetch_history(service: &str, range: Range, now_ms: f64) -> Result<History, FetchError> {
+/// `of` is the service, and what it is narrowed to, as parameters.
+async fn fetch_history(of: &str, range: Range, now_ms: f64) -> Result<History, FetchError> {
     let step = range.step_seconds();
     let step_ms = f64::from(step) * 1e3;
     let (from, to) = range.bounds(now_ms);
     let from = (from / step_ms).floor() * step_ms;
     let to = (to / step_ms).ceil() * step_ms;
     let query = |what: &str| {
-        format!(
-            "/api/v1/query?service={}&from={from:.0}&to={to:.0}&step={step}s&{what}",
-            browser::escape(service)
-        )
+        format!("/api/v1/query?service={of}&from={from:.0}&to={to:.0}&step={step}s&{what}")
     };
     let ask = async |what: &str| fetch::<QueryResult>(&query(what)).await;
     // One after the other: a page must not take a daemon's threads at once.

@@ -3,26 +3,29 @@
 use std::time::Duration;
 
 use leptos::prelude::*;
-use modeltap_api_types::{QueryResult, Service};
+use modeltap_api_types::{QueryResult, Resources, Service};
 
-use crate::browser;
+use crate::address;
 use crate::client::{Polled, parse};
 use crate::components::chart::{Chart, ChartData, ChartStyle, Line};
 use crate::components::figures::remark;
 use crate::components::range::RangeControl;
 use crate::format;
+use crate::narrow::Narrow;
 use crate::pages::ranged::ranged;
+use crate::reactive::{AnyViews, effect, memo};
 use crate::series::Range;
 use crate::state::Store;
 use crate::usage::{LiveUses, Use, UseHistory, Uses, axis_bytes, cores};
+use crate::words::{W, phrases, t};
 
 const PERIOD: Duration = Duration::from_secs(10);
 
 /// A chart: title, unit, what to say where all is zero, its lines, and how its
 /// values are told.
 struct Spec {
-    title: &'static str,
-    unit: &'static str,
+    title: W,
+    unit: W,
     lines: &'static [(Use, Line)],
     kind: Kind,
 }
@@ -36,56 +39,56 @@ enum Kind {
     Count,
 }
 
-const fn line(name: &'static str, token: &'static str) -> Line {
+const fn line(name: W, token: &'static str) -> Line {
     Line { name, token }
 }
 
 const CHARTS: [Spec; 6] = [
     Spec {
-        title: "CPU",
-        unit: "cores",
+        title: W::Cpu,
+        unit: W::Cores,
         lines: &[
-            (Use::Cpu, line("used", "--p95")),
-            (Use::CpuLimit, line("limit", "--limit")),
+            (Use::Cpu, line(W::UsedWord, "--p95")),
+            (Use::CpuLimit, line(W::LimitWord, "--limit")),
         ],
         kind: Kind::Cores,
     },
     Spec {
-        title: "Memory",
-        unit: "working set",
+        title: W::Memory,
+        unit: W::WorkingSet,
         lines: &[
-            (Use::Memory, line("used", "--p95")),
-            (Use::MemoryLimit, line("limit", "--limit")),
+            (Use::Memory, line(W::UsedWord, "--p95")),
+            (Use::MemoryLimit, line(W::LimitWord, "--limit")),
         ],
         kind: Kind::Bytes,
     },
     Spec {
-        title: "CPU throttled",
-        unit: "% of periods",
-        lines: &[(Use::Throttled, line("throttled", "--d"))],
+        title: W::CpuThrottled,
+        unit: W::PercentOfPeriods,
+        lines: &[(Use::Throttled, line(W::ThrottledWord, "--d"))],
         kind: Kind::Share,
     },
     Spec {
-        title: "Out-of-memory kills",
-        unit: "processes",
-        lines: &[(Use::OomKills, line("killed", "--c5"))],
+        title: W::OomKills,
+        unit: W::Processes,
+        lines: &[(Use::OomKills, line(W::KilledWord, "--c5"))],
         kind: Kind::Count,
     },
     Spec {
-        title: "Network",
-        unit: "bytes/s",
+        title: W::Network,
+        unit: W::BytesPerSecond,
         lines: &[
-            (Use::Received, line("received", "--p50")),
-            (Use::Sent, line("sent", "--p95")),
+            (Use::Received, line(W::ReceivedWord, "--p50")),
+            (Use::Sent, line(W::SentWord, "--p95")),
         ],
         kind: Kind::ByteRate,
     },
     Spec {
-        title: "Disk",
-        unit: "bytes/s",
+        title: W::Disk,
+        unit: W::BytesPerSecond,
         lines: &[
-            (Use::Read, line("read", "--p50")),
-            (Use::Written, line("written", "--d")),
+            (Use::Read, line(W::DiskRead, "--p50")),
+            (Use::Written, line(W::DiskWritten, "--d")),
         ],
         kind: Kind::ByteRate,
     },
@@ -96,7 +99,7 @@ impl Kind {
         let value: fn(f64) -> String = match self {
             Self::Cores => cores,
             Self::Bytes => |v| format::bytes(v.max(0.0) as u64).text(),
-            Self::ByteRate => |v| format!("{}/s", format::bytes(v.max(0.0) as u64).text()),
+            Self::ByteRate => |v| phrases::per_second(&format::bytes(v.max(0.0) as u64).text()),
             Self::Share => |v| format::percent(Some(v / 100.0)).text(),
             Self::Count => |v| format::count(v as u64),
         };
@@ -113,7 +116,7 @@ impl Kind {
             Self::Count => 1.0,
         };
         ChartStyle {
-            n_limits: lines.iter().filter(|(_, l)| l.name == "limit").count(),
+            n_limits: lines.iter().filter(|(_, l)| l.name == W::LimitWord).count(),
             lines: lines.iter().map(|(_, line)| *line).collect(),
             stacked: matches!(self, Self::Share | Self::Count),
             value,
@@ -134,6 +137,8 @@ impl Kind {
 pub fn ResourceCharts(
     /// The service's name.
     name: String,
+    /// What it is narrowed to.
+    narrow: Narrow,
     /// The service.
     service: Memo<Option<Service>>,
     /// The range.
@@ -142,15 +147,17 @@ pub fn ResourceCharts(
     let store = expect_context::<Store>();
     let range = control.range;
     let live = RwSignal::new(LiveUses::default());
-    Effect::new(move |_| {
+    let of = address::escape(&name) + &narrow.container_parameter();
+    let container = narrow.container;
+    effect(move || {
         let at = store.at_ms.get();
-        let now = service.with_untracked(|s| s.as_ref().and_then(|s| s.resources.clone()));
+        let now = service.with_untracked(|s| of_container(s.as_ref()?, &container));
         if let Some(now) = now {
             live.update(|live| live.push(at, now));
         }
     });
-    let polled = history(store, &name, range.into());
-    let uses = Memo::new(move |_| {
+    let polled = history(store, of, range.into());
+    let uses = memo(move || {
         let now = store.at_ms.get() as f64;
         polled
             .value
@@ -182,37 +189,45 @@ pub fn ResourceCharts(
             let has = uses.with(|u| u.values(first).iter().any(Option::is_some));
             let is_quiet = matches!(spec.kind, Kind::Count | Kind::Share);
             match (has, is_quiet && !uses.with(|u| u.has(first))) {
-                (true, true) if spec.kind == Kind::Count => Some("None killed in this range"),
-                (true, true) => Some("Never in this range"),
+                (true, true) if spec.kind == Kind::Count => Some(t(W::NoneKilled)),
+                (true, true) => Some(t(W::NeverInRange)),
                 (true, false) => None,
                 (false, _) if polled.value.with(Option::is_some) => Some(match spec.kind {
-                    Kind::Share => "No limit, or not told",
-                    _ => "Not told by this host",
+                    Kind::Share => t(W::NoLimitOrUntold),
+                    _ => t(W::NotToldByHost),
                 }),
-                (false, _) if polled.error.with(Option::is_some) => Some("No history"),
-                (false, _) => Some("Loading…"),
+                (false, _) if polled.error.with(Option::is_some) => Some(t(W::NoHistory)),
+                (false, _) => Some(t(W::LoadingDots)),
             }
         });
         let style = spec.kind.style(spec.lines);
-        view! { <Chart title=spec.title unit=spec.unit style data empty on_zoom/> }
+        view! { <Chart title=t(spec.title) unit=t(spec.unit) style data empty on_zoom/> }
     };
     let failed = move || {
         let error = polled.error.get();
         error.map(|error| {
-            let words = format!("History of resources could not be read: {error}.");
+            let words = phrases::resources_unread(&error.to_string());
             remark("warn", words)
         })
     };
     view! {
-        <section class="charts" aria-label="Resources" data-testid="resources">
-            {CHARTS.iter().map(chart).collect_view()}
+        <section class="charts" aria-label=t(W::Resources) data-testid="resources">
+            {CHARTS.iter().map(chart).any_views()}
         </section>
         {failed}
     }
 }
 
-fn history(store: Store, service: &str, range: Signal<Range>) -> Polled<UseHistory> {
-    let service = browser::escape(service);
+/// What one container uses, or all of them.
+fn of_container(service: &Service, name: &str) -> Option<Resources> {
+    if name.is_empty() {
+        return service.resources.clone();
+    }
+    let mut containers = service.containers.iter();
+    containers.find(|c| c.name == name)?.resources.clone()
+}
+
+fn history(store: Store, service: String, range: Signal<Range>) -> Polled<UseHistory> {
     ranged(
         store,
         range,

@@ -9,7 +9,9 @@ use crate::components::figures::{quantity, route_name};
 use crate::components::parts::{Tile, live, panel, tiles};
 use crate::format::{self, Quantity};
 use crate::inference::{Inference, gather};
+use crate::reactive::AnyViews;
 use crate::state::Store;
+use crate::words::{W, phrases, t};
 
 /// Streams, while there are any in the window or in sight of the charts: a
 /// quiet minute does not move the page.
@@ -26,9 +28,9 @@ pub fn StreamsPanel(
         if streams.is_none() && !in_history.get() {
             return Vec::new();
         }
-        let last = format!("last {}", format::span(store.window_seconds.get().into()));
+        let last = phrases::last(&format::span(store.window_seconds.get().into()));
         let content = vec![tiles(stream_tiles(streams.as_ref()))];
-        vec![panel("Streams", last, "streams", content)]
+        vec![panel(t(W::Streams), last, "streams", content)]
     })
 }
 
@@ -37,49 +39,46 @@ fn stream_tiles(streams: Option<&StreamFigures>) -> Vec<Tile> {
     let time = |of: fn(&StreamFigures) -> Option<f64>| format::duration(streams.and_then(of));
     let mut list = vec![
         Tile {
-            label: "Streams",
-            meaning: "Responses sent piece by piece that ended",
+            label: t(W::Streams),
+            meaning: t(W::StreamsMeans),
             value: counted(|s| s.n_streams),
-            note: format!("{} content chunks", counted(|s| s.n_chunks).text()),
+            note: phrases::content_chunks(&counted(|s| s.n_chunks).text()),
         },
         Tile {
-            label: "Time to first chunk, p50",
-            meaning: "Last byte of the request read, to first chunk with content written; chunks \
-                      that only name a role or keep alive do not count",
+            label: t(W::FirstChunkP50),
+            meaning: t(W::FirstChunkMeans),
             value: time(|s| s.first_chunk_p50),
-            note: format!("p95 {}", time(|s| s.first_chunk_p95).text()),
+            note: phrases::p95(&time(|s| s.first_chunk_p95).text()),
         },
         Tile {
-            label: "Between chunks, p50",
-            meaning: "One content chunk written, to the next",
+            label: t(W::BetweenP50),
+            meaning: t(W::BetweenMeans),
             value: time(|s| s.chunk_interval_p50),
-            note: format!(
-                "p95 {} · p99 {}",
-                time(|s| s.chunk_interval_p95).text(),
-                time(|s| s.chunk_interval_p99).text(),
+            note: phrases::p95_p99(
+                &time(|s| s.chunk_interval_p95).text(),
+                &time(|s| s.chunk_interval_p99).text(),
             ),
         },
         Tile {
-            label: "Chunks/s",
-            meaning: "Content chunks a second of all streams together",
+            label: t(W::ChunksPerSecond),
+            meaning: t(W::ChunkRateMeans),
             value: streams.map_or_else(Quantity::unknown, |s| {
                 Quantity::plain(format::rate(s.chunk_rate))
             }),
             note: streams
                 .and_then(|s| s.chunk_pace)
-                .map(|pace| format!("one stream {}", format::rate(pace)))
+                .map(|pace| phrases::one_stream(&format::rate(pace)))
                 .unwrap_or_default(),
         },
         Tile {
-            label: "Stalls",
-            meaning: "Times between two content chunks longer than a second",
+            label: t(W::Stalls),
+            meaning: t(W::StallsMeans),
             value: counted(|s| s.n_stalls),
-            note: "pauses over 1\u{a0}s".to_owned(),
+            note: t(W::PausesOver).to_owned(),
         },
         Tile {
-            label: "Left by the client",
-            meaning: "Streams whose client went away before their end, and how long servers went \
-                      on writing for nobody",
+            label: t(W::LeftByClient),
+            meaning: t(W::LeftMeans),
             value: counted(|s| s.n_aborted),
             note: streams.map(aborted_note).unwrap_or_default(),
         },
@@ -88,10 +87,10 @@ fn stream_tiles(streams: Option<&StreamFigures>) -> Vec<Tile> {
     let input = streams.and_then(|s| s.input_tokens);
     if output.is_some() || input.is_some() {
         list.push(Tile {
-            label: "Tokens out",
-            meaning: "Tokens generated, as the last frame of streams told them",
+            label: t(W::TokensOut),
+            meaning: t(W::TokensOutMeans),
             value: known_count(output),
-            note: format!("prompts {}", known_count(input).text()),
+            note: phrases::prompts(&known_count(input).text()),
         });
     }
     list
@@ -99,12 +98,12 @@ fn stream_tiles(streams: Option<&StreamFigures>) -> Vec<Tile> {
 
 fn aborted_note(s: &StreamFigures) -> String {
     if s.n_aborted == 0 {
-        "all stayed to the end".to_owned()
+        t(W::AllStayed).to_owned()
     } else if s.after_abort > 0.0 {
         let after = format::duration(Some(s.after_abort)).text();
-        format!("servers went on for {after}")
+        phrases::went_on(&after)
     } else {
-        "servers stopped at once".to_owned()
+        t(W::StoppedAtOnce).to_owned()
     }
 }
 
@@ -119,8 +118,8 @@ pub fn SessionsPanel(
         let any = |s: &Sessions| s.n_sessions > 0 || s.n_active.is_some_and(|n| n > 0);
         let panels = sessions.filter(any).map(|sessions| {
             panel(
-                "Sessions (WebSockets)",
-                "since the daemon's start".to_owned(),
+                t(W::Sessions),
+                t(W::SinceDaemonStart).to_owned(),
                 "sessions",
                 vec![tiles(session_tiles(&sessions))],
             )
@@ -133,50 +132,46 @@ fn session_tiles(s: &Sessions) -> Vec<Tile> {
     let text = |seconds| format::duration(seconds).text();
     vec![
         Tile {
-            label: "Open now",
+            label: t(W::OpenNow),
             meaning: "",
             value: known_count(s.n_active),
             note: if s.n_active.is_some() {
                 String::new()
             } else {
-                "not known".to_owned()
+                t(W::NotKnown).to_owned()
             },
         },
         Tile {
-            label: "Ended",
+            label: t(W::Ended),
             meaning: "",
             value: known_count(Some(s.n_sessions)),
-            note: "apart from the requests".to_owned(),
+            note: t(W::ApartFromRequests).to_owned(),
         },
         Tile {
-            label: "Duration, p50",
-            meaning: "Upgrade answered, to connection closed; of sessions that ended",
+            label: t(W::DurationP50),
+            meaning: t(W::SessionMeans),
             value: format::duration(s.duration_p50),
-            note: format!(
-                "p95 {} · longest {}",
-                text(s.duration_p95),
-                text(s.duration_max)
-            ),
+            note: phrases::p95_longest(&text(s.duration_p95), &text(s.duration_max)),
         },
         Tile {
-            label: "Messages in",
-            meaning: "Messages that servers read",
+            label: t(W::MessagesIn),
+            meaning: t(W::MessagesInMeans),
             value: known_count(Some(s.messages_read)),
             note: format::bytes(s.bytes_read).text(),
         },
         Tile {
-            label: "Messages out",
-            meaning: "Messages that servers wrote",
+            label: t(W::MessagesOut),
+            meaning: t(W::MessagesOutMeans),
             value: known_count(Some(s.messages_written)),
             note: format::bytes(s.bytes_written).text(),
         },
         Tile {
-            label: "Messages/s",
-            meaning: "Both ways, of one session: the mean over its time",
+            label: t(W::MessagesPerSecond),
+            meaning: t(W::MessageRateMeans),
             value: s.message_rate.map_or_else(Quantity::unknown, |rate| {
                 Quantity::plain(format::rate(rate))
             }),
-            note: "of one session".to_owned(),
+            note: t(W::OfOneSession).to_owned(),
         },
     ]
 }
@@ -196,12 +191,12 @@ pub fn InferencePanel(
             .iter()
             .any(|r| r.input_tokens.is_some() || r.output_tokens.is_some());
         let heads = [
-            "Route",
-            "Operation",
-            "Model",
-            "Requests",
-            "Tokens in",
-            "Tokens out",
+            t(W::Route),
+            t(W::Operation),
+            t(W::Model),
+            t(W::Requests),
+            t(W::TokensIn),
+            t(W::TokensOut),
         ];
         let n_columns = if has_tokens { 6 } else { 4 };
         let heads = heads.into_iter().take(n_columns).enumerate();
@@ -210,7 +205,7 @@ pub fn InferencePanel(
                 let class = if i < 3 { "left" } else { "" };
                 view! { <th role="columnheader" scope="col" class=class>{head}</th> }
             })
-            .collect_view();
+            .any_views();
         if rows.is_empty() {
             return Vec::new();
         }
@@ -218,14 +213,14 @@ pub fn InferencePanel(
         let panel = view! {
             <section class="panel table-panel" data-testid="inference">
                 <div class="head">
-                    <h2>"Inference"</h2>
+                    <h2>{t(W::Inference)}</h2>
                     <span class="unit">
-                        {format!("of the last {} requests", format::count(n_requests))}
+                        {phrases::of_last_requests(&format::count(n_requests))}
                     </span>
                 </div>
                 <table class="cards" role="table">
                     <thead role="rowgroup"><tr role="row">{heads}</tr></thead>
-                    <tbody role="rowgroup">{rows.collect_view()}</tbody>
+                    <tbody role="rowgroup">{rows.any_views()}</tbody>
                 </table>
             </section>
         };
@@ -238,18 +233,18 @@ fn inference_row(row: Inference, n_columns: usize) -> impl IntoView {
     let operation = row.operation.as_deref().map(format::outcome);
     let cells = [
         (
-            "Operation",
+            t(W::Operation),
             "left",
             Quantity::plain(operation.unwrap_or_else(unknown)),
         ),
         (
-            "Model",
+            t(W::Model),
             "left",
             Quantity::plain(row.model.unwrap_or_else(unknown)),
         ),
-        ("Requests", "", known_count(Some(row.n_requests))),
-        ("Tokens in", "", known_count(row.input_tokens)),
-        ("Tokens out", "", known_count(row.output_tokens)),
+        (t(W::Requests), "", known_count(Some(row.n_requests))),
+        (t(W::TokensIn), "", known_count(row.input_tokens)),
+        (t(W::TokensOut), "", known_count(row.output_tokens)),
     ];
     let cells = cells
         .into_iter()
@@ -257,7 +252,7 @@ fn inference_row(row: Inference, n_columns: usize) -> impl IntoView {
         .map(|(label, class, value)| {
             view! { <td role="cell" data-label=label class=class>{quantity(value)}</td> }
         })
-        .collect_view();
+        .any_views();
     view! {
         <tr role="row" data-testid="inference-row">
             <td role="cell" class="left route">{route_name(row.method.as_deref(), &row.route)}</td>

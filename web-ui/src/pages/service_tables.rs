@@ -6,15 +6,20 @@ use std::time::Duration;
 use leptos::prelude::*;
 use modeltap_api_types::{Request, Requests, Route, RouteTotal, Routes, Service};
 
+use crate::address::{self, Address, Query};
 use crate::browser;
 use crate::client::{Polled, poll};
 use crate::components::figures::{
-    quantity, route_name, share_bar, status_class, status_counts, status_text, trouble,
+    quantity, route_name, share_bar, status_class, status_text, trouble,
 };
 use crate::components::request_detail::RequestDetail;
-use crate::components::request_row::{TimeLegend, request_head, request_key, request_row};
+use crate::components::request_row::{TimeLegend, request_head, request_rows};
 use crate::format;
+use crate::narrow::Narrow;
+use crate::pages::narrowed::{narrow_link, status_links};
+use crate::reactive::{AnyViews, follows, memo, says, when};
 use crate::state::Store;
+use crate::words::{W, phrases, t};
 
 /// Requests looked at for the slowest and the failed.
 const N_REQUESTS: usize = 200;
@@ -34,15 +39,16 @@ pub fn RoutesPanel(
     is_live: Signal<bool>,
 ) -> impl IntoView {
     let store = expect_context::<Store>();
-    let path = format!("/api/v1/services/{}/routes", browser::escape(&service));
+    let path = format!("/api/v1/services/{}/routes", address::escape(&service));
     let polled = poll::<Routes>(store, path, PERIOD, is_known, is_live);
+    let query = expect_context::<Address>().query();
     let rows = move || {
         let routes = polled.value.with(|r| r.as_ref().map(|r| r.routes.clone()));
         routes
             .unwrap_or_default()
             .into_iter()
-            .map(route_row)
-            .collect_view()
+            .map(|route| route_row(route, &query.read()))
+            .any_views()
     };
     let is_empty = move || {
         let none = |r: &Option<Routes>| r.as_ref().is_some_and(|r| r.routes.is_empty());
@@ -51,38 +57,53 @@ pub fn RoutesPanel(
     };
     let window = move || {
         let seconds = polled.value.with(|r| r.as_ref().map(|r| r.window_seconds));
-        seconds.map(|s| format!("last {}", format::span(s.into())))
+        seconds.map(|s| phrases::last(&format::span(s.into())))
     };
     view! {
         <section class="panel table-panel">
             <div class="head">
-                <h2>"Routes"</h2>
+                <h2>{t(W::Routes)}</h2>
                 <span class="unit">{window}</span>
             </div>
             <table class="cards" role="table">
                 <thead role="rowgroup">
                     <tr role="row">
-                        <th role="columnheader" scope="col" class="left">"Route"</th>
-                        <th role="columnheader" scope="col">"Requests/s"</th>
-                        <th role="columnheader" scope="col">"p50"</th>
-                        <th role="columnheader" scope="col">"p95"</th>
-                        <th role="columnheader" scope="col">"p99"</th>
-                        <th role="columnheader" scope="col">"Errors"</th>
-                        <th role="columnheader" scope="col" class="left">"Statuses"</th>
-                        <th role="columnheader" scope="col">"Share of time"</th>
+                        <th role="columnheader" scope="col" class="left">{t(W::Route)}</th>
+                        <th role="columnheader" scope="col">{t(W::RequestsPerSecond)}</th>
+                        <th role="columnheader" scope="col">{t(W::P50)}</th>
+                        <th role="columnheader" scope="col">{t(W::P95)}</th>
+                        <th role="columnheader" scope="col">{t(W::P99)}</th>
+                        <th role="columnheader" scope="col">{t(W::Errors)}</th>
+                        <th role="columnheader" scope="col" class="left">{t(W::Statuses)}</th>
+                        <th role="columnheader" scope="col">{t(W::ShareOfTime)}</th>
                     </tr>
                 </thead>
                 <tbody role="rowgroup">{rows}</tbody>
             </table>
-            <Show when=is_empty>
-                <p class="none">"No requests in the window."</p>
-            </Show>
+            {when(is_empty, move || view! {
+                <p class="none">{t(W::NoRequestsInWindow)}</p>
+            }.into_any())}
             {trouble(polled)}
         </section>
     }
 }
 
-fn route_row(route: Route) -> impl IntoView {
+fn route_row(route: Route, query: &Query) -> impl IntoView + use<> {
+    let now = Narrow::of(query);
+    let method = route.method.clone().unwrap_or_default();
+    let is_here = now.route == route.route && now.method == method;
+    let narrow = Narrow {
+        route: route.route.clone(),
+        method,
+        ..now
+    };
+    let name = narrow_link(
+        &narrow,
+        query,
+        t(W::NarrowToRoute),
+        route_name(route.method.as_deref(), &route.route).into_any(),
+    );
+    let statuses = status_links(&narrow, query, route.by_status);
     let window = route.window;
     let share = Some(route.time_share);
     let error_class = match window.error_rate {
@@ -93,25 +114,26 @@ fn route_row(route: Route) -> impl IntoView {
     view! {
         <tr
             role="row"
+            class=if is_here { "here" } else { "" }
             data-testid="route-row"
             data-route=route.route.clone()
             data-method=route.method.clone().unwrap_or_default()
             data-count=window.n_requests.to_string()
         >
             <td role="cell" class="left route">
-                {route_name(route.method.as_deref(), &route.route)}
+                {name}
             </td>
-            <td role="cell" data-label="Req/s">{format::rate(window.rate)}</td>
-            <td role="cell" data-label="p50">{quantity(format::duration(window.p50))}</td>
-            <td role="cell" data-label="p95">{quantity(format::duration(window.p95))}</td>
-            <td role="cell" data-label="p99">{quantity(format::duration(window.p99))}</td>
-            <td role="cell" data-label="Errors" class=error_class>
+            <td role="cell" data-label=t(W::ReqPerSecond)>{format::rate(window.rate)}</td>
+            <td role="cell" data-label=t(W::P50)>{quantity(format::duration(window.p50))}</td>
+            <td role="cell" data-label=t(W::P95)>{quantity(format::duration(window.p95))}</td>
+            <td role="cell" data-label=t(W::P99)>{quantity(format::duration(window.p99))}</td>
+            <td role="cell" data-label=t(W::Errors) class=error_class>
                 {quantity(format::percent(window.error_rate))}
             </td>
-            <td role="cell" data-label="Statuses" class="left chips">
-                {status_counts(route.by_status)}
+            <td role="cell" data-label=t(W::Statuses) class="left chips">
+                {statuses}
             </td>
-            <td role="cell" data-label="Share of time" class="share">
+            <td role="cell" data-label=t(W::ShareOfTime) class="share">
                 {quantity(format::percent(share))}{share_bar(route.time_share)}
             </td>
         </tr>
@@ -145,10 +167,11 @@ impl Pick {
 
 /// Where the requests of a service are asked for.
 #[must_use]
-pub fn requests_path(service: &str) -> String {
+pub fn requests_path(service: &str, narrow: &Narrow) -> String {
     format!(
-        "/api/v1/requests?service={}&limit={N_REQUESTS}",
-        browser::escape(service)
+        "/api/v1/requests?service={}{}&limit={N_REQUESTS}",
+        address::escape(service),
+        narrow.request_parameters()
     )
 }
 
@@ -157,6 +180,8 @@ pub fn requests_path(service: &str) -> String {
 pub fn RequestsPanel(
     /// The requests.
     polled: Polled<Requests>,
+    /// What they are narrowed to.
+    narrow: Narrow,
 ) -> impl IntoView {
     let opened = RwSignal::new(None);
     let pick = RwSignal::new(Pick::Recent);
@@ -166,11 +191,13 @@ pub fn RequestsPanel(
             .value
             .with(|r| r.as_ref().map_or(0, |r| r.requests.len()))
     };
-    let picked = Memo::new(move |_| {
-        let requests = polled
+    let picked = memo(move || {
+        let mut requests = polled
             .value
-            .with(|r| r.as_ref().map(|r| r.requests.clone()));
-        pick.get().apply(requests.unwrap_or_default())
+            .with(|r| r.as_ref().map(|r| r.requests.clone()))
+            .unwrap_or_default();
+        requests.retain(|r| narrow.has(r));
+        pick.get().apply(requests)
     });
     let shown = move || {
         let n = if all.get() { 50 } else { N_SHOWN };
@@ -181,7 +208,7 @@ pub fn RequestsPanel(
         view! {
             <button
                 class:on=on
-                aria-pressed=move || on().to_string()
+                aria-pressed=says(move || on().to_string())
                 on:click=move |_| pick.set(this)
             >
                 {label}
@@ -193,41 +220,39 @@ pub fn RequestsPanel(
             .value
             .with(Option::is_some)
             .then(|| match pick.get() {
-                Pick::Failed => "None of them failed.",
-                _ => "No requests yet.",
+                Pick::Failed => t(W::NoneFailed),
+                _ => t(W::NoRequestsYetDot),
             })
     };
     view! {
         <section class="panel table-panel">
             <div class="head wrap">
-                <h2>"Requests"</h2>
+                <h2>{t(W::Requests)}</h2>
                 <span class="unit">
-                    {move || format!("of the last {}", format::count(n_looked_at() as u64))}
+                    {says(move || phrases::of_last(&format::count(n_looked_at() as u64)))}
                 </span>
                 <TimeLegend/>
                 <span class="grow"></span>
-                <div class="seg small" role="group" aria-label="Which requests">
-                    {tab(Pick::Recent, "Recent")}
-                    {tab(Pick::Slowest, "Slowest")}
-                    {tab(Pick::Failed, "Failed")}
+                <div class="seg small" role="group" aria-label=t(W::WhichRequests)>
+                    {tab(Pick::Recent, t(W::Recent))}
+                    {tab(Pick::Slowest, t(W::Slowest))}
+                    {tab(Pick::Failed, t(W::Failed))}
                 </div>
             </div>
             <table class="cards requests" role="table">
                 {request_head(false)}
                 <tbody role="rowgroup">
-                    <For each=shown key=request_key let(request)>
-                        {request_row(request, false, opened)}
-                    </For>
+                    {request_rows(shown, false, opened)}
                 </tbody>
             </table>
-            <Show when=move || picked.with(Vec::is_empty)>
+            {when(move || picked.with(Vec::is_empty), move || view! {
                 <p class="none">{none}</p>
-            </Show>
-            <Show when=move || { picked.with(Vec::len) > N_SHOWN }>
+            }.into_any())}
+            {when(move || { picked.with(Vec::len) > N_SHOWN }, move || view! {
                 <button class="more" on:click=move |_| all.update(|a| *a = !*a)>
-                    {move || if all.get() { "Show fewer" } else { "Show more" }}
+                    {says(move || if all.get() { t(W::ShowFewer) } else { t(W::ShowMore) })}
                 </button>
-            </Show>
+            }.into_any())}
             {trouble(polled)}
             <RequestDetail opened/>
         </section>
@@ -245,16 +270,16 @@ pub fn TotalsPanel(
     is_live: Signal<bool>,
 ) -> impl IntoView {
     let store = expect_context::<Store>();
-    let path = format!("/api/v1/services/{}", browser::escape(&service));
+    let path = format!("/api/v1/services/{}", address::escape(&service));
     let polled = poll::<Service>(store, path, PERIOD, is_known, is_live);
-    let routes = Memo::new(move |_| {
+    let routes = memo(move || {
         let totals = polled.value.with(|s| s.as_ref().map(|s| s.totals.clone()));
         by_route(totals.unwrap_or_default())
     });
     let since = move || {
         store.status.with(|s| {
             s.as_ref()
-                .map(|s| format!("since {}", browser::date_time(s.started_unix_ms as f64)))
+                .map(|s| phrases::since(&browser::date_time(s.started_unix_ms as f64)))
         })
     };
     let is_empty = move || {
@@ -264,24 +289,24 @@ pub fn TotalsPanel(
     view! {
         <section class="panel table-panel">
             <div class="head">
-                <h2>"Exact counts since the daemon's start"</h2>
+                <h2>{t(W::ExactCounts)}</h2>
                 <span class="unit">{since}</span>
             </div>
             <table class="cards totals" role="table">
                 <thead role="rowgroup">
                     <tr role="row">
-                        <th role="columnheader" scope="col" class="left">"Route"</th>
-                        <th role="columnheader" scope="col">"Requests"</th>
-                        <th role="columnheader" scope="col" class="left">"By status and outcome"</th>
+                        <th role="columnheader" scope="col" class="left">{t(W::Route)}</th>
+                        <th role="columnheader" scope="col">{t(W::Requests)}</th>
+                        <th role="columnheader" scope="col" class="left">{t(W::ByStatusAndOutcome)}</th>
                     </tr>
                 </thead>
                 <tbody role="rowgroup">
-                    {move || routes.get().into_iter().map(totals_row).collect_view()}
+                    {follows(move || routes.get().into_iter().map(totals_row).any_views())}
                 </tbody>
             </table>
-            <Show when=is_empty>
-                <p class="none">"No requests since the start."</p>
-            </Show>
+            {when(is_empty, move || view! {
+                <p class="none">{t(W::NoRequestsSinceStart)}</p>
+            }.into_any())}
             {trouble(polled)}
         </section>
     }
@@ -328,12 +353,12 @@ fn totals_row(totals: Vec<RouteTotal>) -> impl IntoView {
                 </span>
             }
         })
-        .collect_view();
+        .any_views();
     view! {
         <tr role="row">
             <td role="cell" class="left route">{name}</td>
-            <td role="cell" data-label="Requests">{format::count(sum)}</td>
-            <td role="cell" data-label="By status" class="left chips">{chips}</td>
+            <td role="cell" data-label=t(W::Requests)>{format::count(sum)}</td>
+            <td role="cell" data-label=t(W::ByStatus) class="left chips">{chips}</td>
         </tr>
     }
 }

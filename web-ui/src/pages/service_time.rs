@@ -9,6 +9,7 @@ use crate::components::parts::{Part, live, pair, panel, parts_table};
 use crate::format::{self, Quantity};
 use crate::state::Store;
 use crate::time_parts::{self, Split, Waiting};
+use crate::words::{W, phrases, t};
 
 /// Both panels, side by side where there is room.
 #[component]
@@ -24,20 +25,15 @@ pub fn TimePanels(
             .with(|s| s.as_ref().is_none_or(|s| s.probes.attached));
         // Why something about arrivals is not known.
         let unknown = if attached {
-            "unknown: this kernel does not tell"
+            t(W::KernelTellsNot)
         } else {
-            "unknown: the recording does not tell"
+            t(W::RecordingTellsNot)
         };
-        let last = format!("last {}", format::span(store.window_seconds.get().into()));
+        let last = phrases::last(&format::span(store.window_seconds.get().into()));
         let latency = latency(&window, unknown);
         vec![pair([
             parts_panel(&window, unknown),
-            panel(
-                "Felt by clients, worked by the server",
-                last,
-                "latency",
-                latency,
-            ),
+            panel(t(W::FeltAndWorked), last, "latency", latency),
         ])]
     })
 }
@@ -51,7 +47,7 @@ fn parts_panel(window: &WindowFigures, unknown: &'static str) -> AnyView {
             let share = split.and_then(|s| s.share(part));
             let mut words = part.words().to_owned();
             if split.is_some() && seconds.is_none() {
-                words = format!("{words}; {unknown}");
+                words = phrases::and_then(&words, unknown);
             }
             Part {
                 name: part.name(),
@@ -64,8 +60,8 @@ fn parts_panel(window: &WindowFigures, unknown: &'static str) -> AnyView {
         })
         .collect();
     rows.push(Part {
-        name: "in all",
-        words: "arrived to taken by the client".to_owned(),
+        name: t(W::InAll),
+        words: t(W::ArrivedToTaken).to_owned(),
         values: vec![
             format::duration(split.map(|s| s.total())),
             Quantity::plain(""),
@@ -77,24 +73,21 @@ fn parts_panel(window: &WindowFigures, unknown: &'static str) -> AnyView {
         .parts
         .filter(|p| p.n_queue > 0 && p.n_queue < p.n_requests);
     let partly = partly.map(|p| {
-        let words = format!(
-            "How long it waited is known of {} of them; queue is the mean of these.",
-            format::count(p.n_queue)
-        );
+        let words = phrases::queue_known_of(&format::count(p.n_queue));
         remark("idle", words)
     });
     let of = window.parts.map_or_else(
-        || "no request in the last minute".to_owned(),
-        |p| format!("mean of {} requests", format::count(p.n_requests)),
+        || t(W::NoRequestLastMinute).to_owned(),
+        |p| phrases::mean_of(&format::count(p.n_requests)),
     );
     let split = split.unwrap_or_default();
-    let label = format!("Where the time went, mean of a request: {}", split.text());
+    let label = phrases::where_the_time_went(&split.text());
     let mut content = vec![
         segment_bar(&split.segments(), label),
-        parts_table("", &["Part", "Mean", "Share"], rows),
+        parts_table("", &[t(W::Part), t(W::Mean), t(W::Share)], rows),
     ];
     content.extend(partly);
-    panel("Where the time went", of, "time-parts", content)
+    panel(t(W::WhereTimeWent), of, "time-parts", content)
 }
 
 fn latency(window: &WindowFigures, unknown: &'static str) -> Vec<AnyView> {
@@ -102,27 +95,25 @@ fn latency(window: &WindowFigures, unknown: &'static str) -> Vec<AnyView> {
     // depends on when requests arrived.
     let compared = [
         (
-            "felt",
-            "by clients: arrived to answered",
-            "First byte of the request arrived at the socket, to last byte of the response \
-             written.",
+            t(W::FeltWord),
+            t(W::ByClients),
+            t(W::FeltLong),
             "--felt",
             (window.felt_p50, window.felt_p95),
             true,
         ),
         (
-            "worked",
-            "by the server: first read to answered",
-            "First byte of the request read, to last byte of the response written: all that a \
-             server's own figures can tell.",
+            t(W::WorkedWord),
+            t(W::WorkedMeans),
+            t(W::WorkedLong),
             "--p95",
             (window.p50, window.p95),
             false,
         ),
         (
-            "waited",
-            "before the server read it",
-            "First byte of the request arrived at the socket, to first byte read.",
+            t(W::WaitedWord),
+            t(W::BeforeRead),
+            t(W::WaitedLong),
             "--q",
             (window.queue_p50, window.queue_p95),
             true,
@@ -139,15 +130,12 @@ fn latency(window: &WindowFigures, unknown: &'static str) -> Vec<AnyView> {
             Part {
                 name,
                 words: if is_unknown {
-                    format!("{words}; {unknown}")
+                    phrases::and_then(words, unknown)
                 } else {
                     words.to_owned()
                 },
                 meaning,
-                bar: Some(segment_bar(
-                    &segments,
-                    format!("{name}, p95: {}", p95.text()),
-                )),
+                bar: Some(segment_bar(&segments, phrases::bar_p95(name, &p95.text()))),
                 values: vec![format::duration(p50), p95],
                 ..Part::default()
             }
@@ -159,7 +147,11 @@ fn latency(window: &WindowFigures, unknown: &'static str) -> Vec<AnyView> {
     } else {
         "ok"
     };
-    let mut content = vec![parts_table("latency", &["Latency", "p50", "p95", ""], rows)];
+    let mut content = vec![parts_table(
+        "latency",
+        &[t(W::Latency), t(W::P50), t(W::P95), ""],
+        rows,
+    )];
     content.extend(waiting.sentence().map(|words| remark(class, words)));
     content
 }

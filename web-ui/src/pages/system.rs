@@ -12,7 +12,9 @@ use crate::components::parts::{Part, parts_table};
 use crate::format::{self, Quantity};
 use crate::pages::system_accounts::ServiceAccounts;
 use crate::pages::system_events::DaemonEvents;
+use crate::reactive::{AnyViews, follows};
 use crate::state::Store;
+use crate::words::{W, phrases, t};
 
 /// The daemon's own state.
 #[component]
@@ -20,18 +22,18 @@ pub fn SystemPage() -> impl IntoView {
     let store = expect_context::<Store>();
     let status = move || store.status.get();
     view! {
-        <h1 class="sr-only">"System"</h1>
-        {move || match status() {
+        <h1 class="sr-only">{t(W::System)}</h1>
+        {follows(move || match status() {
             None => {
                 view! {
-                    <section class="panel skeleton" aria-label="Loading" aria-busy="true">
+                    <section class="panel skeleton" aria-label=t(W::Loading) aria-busy="true">
                         <i></i><i></i><i></i>
                     </section>
                 }
                 .into_any()
             }
             Some(status) => system(status).into_any(),
-        }}
+        })}
         <DaemonEvents/>
         <ServiceAccounts/>
     }
@@ -82,7 +84,7 @@ fn facts_with(
     let facts = facts
         .into_iter()
         .map(|(name, value)| view! { <div><dt>{name}</dt><dd>{value}</dd></div> })
-        .collect_view();
+        .any_views();
     view! {
         <section class="panel facts">
             <div class="head"><h2>{title}</h2></div>
@@ -95,152 +97,154 @@ fn facts_with(
 
 fn daemon(status: &Status) -> impl IntoView + use<> {
     let cpu = format::percent(Some(status.process.cpu_cores));
-    let mut list = vec![
-        ("Version", text(status.version.clone())),
+    let mut list =
+        vec![
+        (t(W::Version), text(status.version.clone())),
         (
-            "API",
-            view! { <a class="link" href="/api/docs/" rel="external">"Interactive documents"</a> }
+            t(W::Api),
+            view! { <a class="link" href="/api/docs/" rel="external">{t(W::InteractiveDocs)}</a> }
                 .into_any(),
         ),
-        ("Kernel", text(status.kernel.clone())),
+        (t(W::Kernel), text(status.kernel.clone())),
         (
-            "Started",
+            t(W::Started),
             text(browser::date_time(status.started_unix_ms as f64)),
         ),
-        ("Up for", text(format::span(status.uptime_seconds))),
-        ("CPU, of one core", figure(cpu)),
-        ("Memory", figure(format::bytes(status.process.memory_bytes))),
+        (t(W::UpFor), text(format::span(status.uptime_seconds))),
+        (t(W::CpuOfOneCore), figure(cpu)),
+        (t(W::Memory), figure(format::bytes(status.process.memory_bytes))),
     ];
     if let Some(budget) = &status.budget {
         let cost = figure(format::percent(Some(budget.cores)));
-        list.push(("CPU, with the probes", cost));
+        list.push((t(W::CpuWithProbes), cost));
         if let Some(most) = budget.max_cores {
-            list.push(("CPU, at most", figure(format::percent(Some(most)))));
+            list.push((t(W::CpuAtMost), figure(format::percent(Some(most)))));
         }
         if budget.level != "full" {
-            let left_out = format!("over its budget: {}", budget.left_out);
-            list.push(("Capture", text(left_out)));
+            let left_out = phrases::over_budget(&budget.left_out);
+            list.push((t(W::CaptureHead), text(left_out)));
         }
     }
     if let Some(confinement) = &status.confinement {
         let left = confinement.capabilities.join(" ");
-        let left = if left.is_empty() { "None" } else { &left };
-        list.push(("Privileges left", text(left.to_owned())));
+        let left = if left.is_empty() {
+            t(W::NoneHead)
+        } else {
+            &left
+        };
+        list.push((t(W::PrivilegesLeft), text(left.to_owned())));
         list.extend(confinement.lacking.iter().map(|lack| {
-            let lacking = format!("not by {}: {}", lack.what, lack.because);
-            ("Confined", text(lacking))
+            let lacking = phrases::not_by(&lack.what, &lack.because);
+            (t(W::Confined), text(lacking))
         }));
     }
-    facts("Daemon", list)
+    facts(t(W::Daemon), list)
 }
 
 fn probes(status: &Status) -> impl IntoView + use<> {
     let attached = if status.probes.attached {
-        state("ok", "Attached")
+        state("ok", t(W::Attached))
     } else {
-        state("warn", "Not attached")
+        state("warn", t(W::NotAttached))
     };
     let mut list = vec![
-        ("State", attached),
+        (t(W::State), attached),
         (
-            "Programs",
+            t(W::Programs),
             text(format::count(status.probes.n_programs.into())),
         ),
         (
-            "Connections open",
+            t(W::ConnectionsOpen),
             text(format::count(status.probes.n_connections)),
         ),
         (
-            "Connections untracked",
+            t(W::ConnectionsUntrackedHead),
             text(format::count(status.capture.connections_untracked)),
         ),
         (
-            "Requests seen whole",
+            t(W::RequestsWhole),
             text(format::count(status.capture.requests_complete)),
         ),
         (
-            "Requests incomplete",
+            t(W::RequestsIncomplete),
             text(format::count(status.capture.requests_incomplete)),
         ),
     ];
     // Each in words that a newcomer knows, with what the kernel lacks.
     list.extend(status.probes.untold.iter().map(|untold| {
         let what = match untold.what.as_str() {
-            "arrival" => "Arrival of requests",
-            "drain" => "Slow clients",
-            _ => "io_uring",
+            "arrival" => t(W::ArrivalOfRequests),
+            "drain" => t(W::SlowClients),
+            _ => t(W::IoUring),
         };
-        (what, text(format!("not told: {}", untold.because)))
+        (what, text(phrases::not_told(&untold.because)))
     }));
-    facts("Probes", list)
+    facts(t(W::Probes), list)
 }
 
 fn docker(status: &Status) -> impl IntoView + use<> {
     let docker = &status.docker;
     let mark = match docker.state {
-        DockerState::Connecting => state("idle", "Connecting"),
-        DockerState::Connected => state("ok", "Connected"),
-        DockerState::Unreachable => state("crit", "Unreachable"),
+        DockerState::Connecting => state("idle", t(W::Connecting)),
+        DockerState::Connected => state("ok", t(W::Connected)),
+        DockerState::Unreachable => state("crit", t(W::Unreachable)),
     };
     let mut list = vec![
-        ("State", mark),
+        (t(W::State), mark),
         (
-            "Containers watched",
+            t(W::ContainersWatched),
             text(format::count(docker.n_containers.into())),
         ),
         (
-            "Left out by a label",
+            t(W::LeftOutByLabel),
             text(format::count(docker.n_excluded.into())),
         ),
     ];
     if let Some(reason) = &docker.reason {
-        list.push(("Reason", text(reason.clone())));
+        list.push((t(W::Reason), text(reason.clone())));
     }
-    facts("Docker", list)
+    facts(t(W::Docker), list)
 }
 
 fn store_panel(status: &Status) -> impl IntoView + use<> {
     let store = &status.store;
     let mark = if store.ok {
-        state("ok", "Writing")
+        state("ok", t(W::Writing))
     } else {
-        state("crit", "Failing")
+        state("crit", t(W::Failing))
     };
     let mut list = vec![
-        ("State", mark),
+        (t(W::State), mark),
         (
-            "File",
+            t(W::File),
             view! { <code>{store.path.clone()}</code> }.into_any(),
         ),
-        ("Size", figure(format::bytes(store.size_bytes))),
-        ("In use", figure(format::bytes(store.used_bytes))),
+        (t(W::Size), figure(format::bytes(store.size_bytes))),
+        (t(W::InUse), figure(format::bytes(store.used_bytes))),
         (
-            "Rollups written",
+            t(W::RollupsWritten),
             text(format::count(store.rollups_written)),
         ),
         (
-            "Rows dropped",
+            t(W::RowsDropped),
             text(format::count(store.rows_dropped.total())),
         ),
         (
-            "Writes that failed",
+            t(W::WritesFailed),
             text(format::count(store.write_failures)),
         ),
     ];
     if let Some(error) = &store.error {
-        list.push(("Error", text(error.clone())));
+        list.push((t(W::Error), text(error.clone())));
     }
     let lost = store.rows_dropped.total();
     let lost = (lost > 0).then(|| {
-        let words = format!(
-            "{} rows are missing from history: they could not be queued or written.",
-            format::count(lost)
-        );
+        let words = phrases::rollups_missing(&format::count(lost));
         remark("warn", words)
     });
     let notice = store.notice.clone().map(|notice| remark("info", notice));
     facts_with(
-        "History",
+        t(W::HistoryStore),
         list,
         [lost, notice].into_iter().flatten().collect(),
     )
@@ -265,54 +269,54 @@ fn accounting(c: CaptureStatus) -> impl IntoView {
     let undecoded = c.events_undecoded;
     let rows = vec![
         line(
-            "Parsed",
+            t(W::Parsed),
             Some(kept),
             Some(c.bytes_parsed),
-            "understood as part of a message",
+            t(W::ParsedMeans),
             "",
         ),
         line(
-            "Skipped",
+            t(W::Skipped),
             None,
             Some(c.bytes_skipped),
-            "part of no HTTP message",
+            t(W::SkippedMeans),
             "",
         ),
         line(
-            "Truncated",
+            t(W::Truncated),
             None,
             Some(c.bytes_truncated),
-            "needed, but captured short",
+            t(W::TruncatedMeans),
             "warn",
         ),
         line(
-            "Lost",
+            t(W::Lost),
             Some(lost),
             Some(c.bytes_lost),
-            "the kernel's ring was full",
+            t(W::LostMeans),
             "crit",
         ),
         line(
-            "Dropped",
+            t(W::Dropped),
             Some(dropped),
             Some(c.bytes_dropped),
-            "a queue of the daemon was full",
+            t(W::DroppedMeans),
             "crit",
         ),
         line(
-            "Undecoded",
+            t(W::Undecoded),
             Some(undecoded),
             None,
-            "the probe's record made no sense",
+            t(W::UndecodedMeans),
             "crit",
         ),
         Part {
             is_sum: true,
             ..line(
-                "Observed",
+                t(W::Observed),
                 Some(c.events_observed),
                 Some(c.bytes_observed),
-                "moved on watched connections",
+                t(W::ObservedMeans),
                 "",
             )
         },
@@ -322,14 +326,14 @@ fn accounting(c: CaptureStatus) -> impl IntoView {
     view! {
         <section class="panel accounting">
             <div class="head">
-                <h2>"Capture accounting"</h2>
-                <span class="unit">"since the daemon's start"</span>
+                <h2>{t(W::CaptureAccounting)}</h2>
+                <span class="unit">{t(W::SinceDaemonStart)}</span>
             </div>
-            {segment_bar(&by_fate.segments(), format!("Bytes: {}", by_fate.text()))}
-            {parts_table("", &["Fate", "Events", "Bytes"], rows)}
+            {segment_bar(&by_fate.segments(), phrases::bytes_fates(&by_fate.text()))}
+            {parts_table("", &[t(W::Fate), t(W::Events), t(W::Bytes)], rows)}
             <div class="verdict" data-testid="accounting-verdict">
-                {verdict("Events", events)}
-                {verdict("Bytes", by_fate.balance)}
+                {verdict(t(W::Events), events)}
+                {verdict(t(W::Bytes), by_fate.balance)}
             </div>
         </section>
     }

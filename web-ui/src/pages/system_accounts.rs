@@ -4,30 +4,26 @@ use leptos::prelude::*;
 use modeltap_api_types::Service;
 
 use crate::accounting::{Agreement, Bytes, HostCounts};
-use crate::browser;
+use crate::address;
 use crate::components::accounts::{difference, known_count};
 use crate::components::bar::segment_bar;
 use crate::components::figures::{quantity, remark};
 use crate::components::parts::live;
 use crate::format::{self, Quantity};
+use crate::reactive::AnyViews;
 use crate::state::Store;
+use crate::words::{W, phrases, t};
 
 /// The columns behind the service's name, and what they mean.
-const COLUMNS: [(&str, &str); 8] = [
-    ("Kernel", "Requests counted by the probes themselves"),
-    ("Parsed", "Requests seen by the parser"),
-    ("Difference", "The first less the second"),
-    (
-        "Inner hops",
-        "Requests over UNIX sockets inside containers, counted in no other figure",
-    ),
-    ("Bytes", "Moved on watched connections"),
-    ("Their fate", "Parsed, skipped, truncated, lost, dropped"),
-    ("Lost", "Bytes in events the kernel had no room for"),
-    (
-        "Unseen",
-        "Bytes moved by io_uring in ways this kernel does not show",
-    ),
+const COLUMNS: [(W, W); 8] = [
+    (W::Kernel, W::KernelMeans),
+    (W::Parsed, W::ParserMeans),
+    (W::Difference, W::DifferenceMeans),
+    (W::InnerHops, W::InnerMeans),
+    (W::Bytes, W::MovedMeans),
+    (W::TheirFate, W::TheirFateMeans),
+    (W::Lost, W::LostBytesMeans),
+    (W::Unseen, W::UnseenMeans),
 ];
 /// The column with the bar.
 const FATE: usize = 5;
@@ -43,24 +39,26 @@ pub fn ServiceAccounts() -> impl IntoView {
         }
         let mut sum = HostCounts::default();
         services.iter().for_each(|s| sum.add(&s.read()));
-        let rows = services.iter().map(|s| line(&s.read())).collect_view();
-        let heads = [("Service", "")].into_iter().chain(COLUMNS).enumerate();
+        let rows = services.iter().map(|s| line(&s.read())).any_views();
+        let heads = COLUMNS.into_iter().enumerate();
         let heads = heads
             .map(|(i, (name, meaning))| {
-                let class = if i == 0 || i == FATE + 1 { "left" } else { "" };
+                let class = if i == FATE { "left" } else { "" };
                 view! {
-                    <th role="columnheader" scope="col" class=class title=meaning>{name}</th>
+                    <th role="columnheader" scope="col" class=class title=t(meaning)>{t(name)}</th>
                 }
             })
-            .collect_view();
+            .any_views();
+        let service =
+            view! { <th role="columnheader" scope="col" class="left">{t(W::Service)}</th> };
         let panel = view! {
             <section class="panel table-panel" data-testid="service-accounts">
                 <div class="head">
-                    <h2>"Requests and bytes by service"</h2>
-                    <span class="unit">"since the daemon's start"</span>
+                    <h2>{t(W::ByService)}</h2>
+                    <span class="unit">{t(W::SinceDaemonStart)}</span>
                 </div>
                 <table class="cards accounts" role="table">
-                    <thead role="rowgroup"><tr role="row">{heads}</tr></thead>
+                    <thead role="rowgroup"><tr role="row">{service}{heads}</tr></thead>
                     <tbody role="rowgroup">{rows}</tbody>
                 </table>
                 {sum_remarks(&sum)}
@@ -100,14 +98,14 @@ fn line(service: &Service) -> impl IntoView + use<> {
             let bar = if i == FATE { bar.take() } else { None };
             let cell = if i == FATE { "left bar-cell" } else { "" };
             view! {
-                <td role="cell" data-label=name class=cell>
+                <td role="cell" data-label=t(name) class=cell>
                     <span class=class>{quantity(value)}</span>
                     {bar}
                 </td>
             }
         })
-        .collect_view();
-    let href = browser::service_href(&service.name);
+        .any_views();
+    let href = address::service_href(&service.name);
     view! {
         <tr role="row" data-testid="service-account" data-name=service.name.clone()>
             <td role="cell" class="left name">
@@ -121,27 +119,16 @@ fn line(service: &Service) -> impl IntoView + use<> {
 /// The sum of all services in a sentence, and what its difference means.
 fn sum_remarks(sum: &HostCounts) -> impl IntoView + use<> {
     let (class, meaning) = sum.agreement.words();
+    let seen = format::count(sum.seen);
     let counts = match sum.kernel {
-        Some(kernel) => format!(
-            "Requests in all: {} in the kernel, {} parsed. ",
-            format::count(kernel),
-            format::count(sum.seen)
-        ),
-        None => format!("Requests in all: {} parsed. ", format::count(sum.seen)),
+        Some(kernel) => phrases::in_all_both(&format::count(kernel), &seen),
+        None => phrases::in_all_seen(&seen),
     };
-    let inner = (sum.inner > 0).then(|| {
-        let words = format!(
-            "Beside them {} inner hops over UNIX sockets, counted in no other figure.",
-            format::count(sum.inner)
-        );
-        remark("idle", words)
-    });
+    let inner =
+        (sum.inner > 0).then(|| remark("idle", phrases::inner_beside(&format::count(sum.inner))));
     let unseen = (sum.unseen_bytes > 0).then(|| {
-        let words = format!(
-            "{} moved by io_uring in ways this kernel is too old to show.",
-            format::bytes(sum.unseen_bytes).text()
-        );
-        remark("warn", words)
+        let bytes = format::bytes(sum.unseen_bytes).text();
+        remark("warn", phrases::unseen_in_all(&bytes))
     });
     view! {
         <div class="verdict" data-testid="service-accounts-verdict">

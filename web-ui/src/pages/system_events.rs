@@ -11,6 +11,7 @@ use crate::pages::service_events::EventsPanel;
 use crate::series::Range;
 use crate::state::Store;
 use crate::timeline::DAEMONS_OWN;
+use crate::words::{W, t};
 
 /// Events of a kind asked for.
 const LIMIT: usize = 50;
@@ -44,9 +45,9 @@ pub fn DaemonEvents() -> impl IntoView {
     );
     view! {
         <EventsPanel
-            title="What happened to modeltap"
-            of="last 24 h"
-            none="No start, loss or trouble was written down."
+            title=t(W::WhatHappenedToUs)
+            of=t(W::LastDay)
+            none=t(W::NothingWrittenDown)
             polled
         />
     }
