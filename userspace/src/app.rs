@@ -504,6 +504,7 @@ impl Watch {
                     self.tell_networks().await;
                 }
                 DiscoveryEvent::Excluded(_)
+                | DiscoveryEvent::Engine(_)
                 | DiscoveryEvent::State(_)
                 | DiscoveryEvent::Happened(_) => {}
             }

@@ -10,6 +10,7 @@ mod clerk;
 mod cli;
 mod config;
 mod confine;
+mod host;
 mod journal;
 mod logging;
 mod notify;

@@ -284,6 +284,7 @@ pub struct Counter {
     directory: Directory,
     docker: DockerState,
     n_excluded: u32,
+    engine: String,
     n_complete: u64,
     n_incomplete: u64,
     unknown: Container,
@@ -299,6 +300,7 @@ impl Counter {
             directory: Directory::new(),
             docker: DockerState::Connecting,
             n_excluded: 0,
+            engine: String::new(),
             n_complete: 0,
             n_incomplete: 0,
             unknown: Container {
@@ -400,6 +402,7 @@ impl Counter {
             docker: self.docker.clone(),
             n_containers: self.directory.n_running(),
             n_excluded: self.n_excluded,
+            engine: self.engine.clone(),
             n_complete: self.n_complete,
             n_incomplete: self.n_incomplete,
         }
@@ -433,6 +436,7 @@ impl Counter {
             DiscoveryEvent::Upsert(container) => self.aggregator.upsert_container(&container),
             DiscoveryEvent::Removed { id, .. } => self.aggregator.remove_container(&id),
             DiscoveryEvent::Excluded(n_excluded) => self.n_excluded = n_excluded,
+            DiscoveryEvent::Engine(version) => self.engine = version,
             DiscoveryEvent::State(state) => self.docker = state,
             DiscoveryEvent::Happened(event) => {
                 if self.aggregator.happened(&event) {

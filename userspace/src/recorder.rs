@@ -111,6 +111,7 @@ impl Tap {
                 });
             }
             DiscoveryEvent::Excluded(_)
+            | DiscoveryEvent::Engine(_)
             | DiscoveryEvent::State(_)
             | DiscoveryEvent::Happened(_) => {}
         }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use modeltap_api::state::{Confinement, DaemonState, Spending};
+use modeltap_api::state::{Confinement, DaemonState, Host, Spending};
 use modeltap_capture::clock;
 use modeltap_capture::control::Control;
 use modeltap_capture::ring::DrainCounts;
-use modeltap_core::accounting::{CaptureAccounting, CgroupCounts};
+use modeltap_core::accounting::{CaptureAccounting, CgroupCounts, ProgramCost};
 use modeltap_core::alert::Alert;
 use modeltap_core::connection::CgroupId;
 use modeltap_core::container::DockerState;
@@ -21,10 +21,13 @@ use modeltap_metrics::{CgroupReport, reports};
 use modeltap_protocol::Stats;
 use tokio::sync::{Mutex, watch};
 
+use crate::host;
 use crate::pipeline::ParserReport;
 
 /// Over how many of its own looks the processor time is averaged.
 const CPU_WINDOW: usize = 5;
+/// How often the programs' costs are read.
+const PROGRAMS_EVERY: Duration = Duration::from_secs(15);
 
 /// What the counting task knows of the whole.
 #[derive(Clone, Debug)]
@@ -35,6 +38,8 @@ pub struct CounterState {
     pub n_containers: usize,
     /// Running containers that a label leaves out.
     pub n_excluded: u32,
+    /// Docker's version; empty before it was told.
+    pub engine: String,
     /// Requests seen whole, and not.
     pub n_complete: u64,
     /// Requests of which something was missed.
@@ -57,6 +62,9 @@ pub struct Telemetry {
     history: modeltap_store::Reader,
     started: UnixNs,
     release: String,
+    host: Host,
+    /// What the programs cost so far, and when that was read.
+    programs: (Option<MonotonicNs>, Arc<[ProgramCost]>),
     cpu: Vec<(MonotonicNs, Duration)>,
 }
 
@@ -73,6 +81,8 @@ impl Telemetry {
             history,
             started: clock::anchor().unix,
             release: kernel_release(),
+            host: host::read(),
+            programs: (None, Arc::default()),
             cpu: Vec::new(),
         }
     }
@@ -81,8 +91,12 @@ impl Telemetry {
     pub async fn gather(&mut self, counter: &CounterState) -> DaemonState {
         let parser = self.parser.borrow().stats;
         let accounting = self.account(&parser, counter).await;
+        let programs = self.programs().await;
         DaemonState {
             kernel: self.release.clone(),
+            host: self.host.clone(),
+            programs,
+            engine: counter.engine.clone(),
             started: self.started,
             at: clock::anchor().unix,
             n_programs: self.kernel.as_ref().map(|(_, _, n_programs)| *n_programs),
@@ -116,6 +130,20 @@ impl Telemetry {
         }
         let parser = self.parser.borrow().by_cgroup.clone();
         (reports(kernel, parser, unseen), bytes_dropped)
+    }
+
+    /// What each program cost, as of a quarter of a minute ago at most: the
+    /// kernel measures them for a moment each minute.
+    async fn programs(&mut self) -> Arc<[ProgramCost]> {
+        let (read, programs) = &mut self.programs;
+        let now = clock::monotonic();
+        let is_old = read.is_none_or(|read| now.since(read) >= PROGRAMS_EVERY);
+        if let Some((control, _, _)) = self.kernel.as_ref().filter(|_| is_old) {
+            *read = Some(now);
+            let costs = control.lock().await.program_costs();
+            *programs = costs.into();
+        }
+        programs.clone()
     }
 
     async fn account(&self, parser: &Stats, counter: &CounterState) -> CaptureAccounting {

@@ -184,9 +184,14 @@ fn page_shows_the_numbers_of_a_known_load_and_survives_its_daemon() {
     });
     take_pictures(&browser, "requests");
     take_pictures_in_chinese(&browser, "requests");
+    narrowing::requests_are_filtered_by_all_that_the_address_says(&browser);
     browser.open(&url(&daemon, "/system"));
     await_that("the system page", SHOWS_WITHIN, || {
         browser.shows("[data-testid='events']")
+    });
+    // The kernel measures the probes for a moment each minute.
+    await_that("what each probe costs", KEPT_WITHIN, || {
+        browser.shows("[data-testid='program']")
     });
     take_pictures(&browser, "system");
     take_pictures_in_chinese(&browser, "system");

@@ -1,7 +1,7 @@
 //! Figures as text: steady widths, sensible units, and a dash for what is
 //! not known.
 
-use crate::words::{Lang, W, spoken, t};
+use crate::words::{Lang, W, phrases, spoken, t};
 
 /// What stands where a figure is not known. Never a zero.
 pub const UNKNOWN: &str = "–";
@@ -107,6 +107,18 @@ pub fn duration(seconds: Option<f64>) -> Quantity {
         Quantity::new(format!("{s:.0}"), "s")
     } else {
         Quantity::new(span(s), "")
+    }
+}
+
+/// A stretch of durations, `100 ms to 250 ms`, or `300 ms or more` where it has
+/// no end.
+#[must_use]
+pub fn stretch((from, to): (f64, f64)) -> String {
+    let text = |seconds| duration(Some(seconds)).text();
+    if to.is_infinite() {
+        phrases::from_on(&text(from))
+    } else {
+        phrases::range(&text(from), &text(to))
     }
 }
 

@@ -27,8 +27,6 @@ impl Narrow {
     #[must_use]
     pub fn of(query: &Query) -> Self {
         let value = |name| query.get(name).to_owned();
-        let bounds = query.get("took").split_once('-');
-        let durations = bounds.and_then(|(from, to)| Some((json::float(from)?, json::float(to)?)));
         let status = value("status");
         let is_class = |s: &String| matches!(s.as_bytes(), [b'1'..=b'5', b'x', b'x']);
         Self {
@@ -36,14 +34,14 @@ impl Narrow {
             method: value("method"),
             container: value("container"),
             status: Some(status).filter(is_class).unwrap_or_default(),
-            durations: durations.filter(|(from, to)| *from >= 0.0 && from < to),
+            durations: stretch(query.get("took")),
         }
     }
 
     /// The address of the same page with this instead.
     #[must_use]
     pub fn in_query(&self, query: &Query) -> Query {
-        let took = self.durations.map(|(from, to)| format!("{from}-{to}"));
+        let took = self.durations.map(stretch_text);
         query
             .with("route", &self.route)
             .with("method", &self.method)
@@ -67,19 +65,19 @@ impl Narrow {
             ("container", &self.container),
             ("status_class", &self.status),
         ];
-        parameters(&parts)
+        parameters(parts)
     }
 
     /// The same of a container's use of the host, which has no routes.
     #[must_use]
     pub fn container_parameter(&self) -> String {
-        parameters(&[("container", &self.container)])
+        parameters([("container", &self.container)])
     }
 
     /// The same of requests that stand for a range.
     #[must_use]
     pub fn exemplar_parameters(&self) -> String {
-        parameters(&[("route", &self.route), ("container", &self.container)])
+        parameters([("route", &self.route), ("container", &self.container)])
     }
 
     /// The same of single requests.
@@ -90,7 +88,7 @@ impl Narrow {
             ("container", &self.container),
             ("status", &self.status),
         ];
-        parameters(&parts)
+        parameters(parts)
     }
 
     /// Whether a request is in sight.
@@ -108,9 +106,35 @@ impl Narrow {
     }
 }
 
-fn parameters(parts: &[(&str, &String)]) -> String {
+/// A stretch of durations in seconds, as the address bar has it: `0.1-0.25`,
+/// or `0.3-` without an end; what is none is none.
+#[must_use]
+pub fn stretch(text: &str) -> Option<(f64, f64)> {
+    let (from, to) = text.split_once('-')?;
+    let from = json::float(from)?;
+    let to = match to {
+        "" => f64::INFINITY,
+        to => json::float(to)?,
+    };
+    (from >= 0.0 && from < to).then_some((from, to))
+}
+
+/// A stretch as the address bar has it.
+#[must_use]
+pub fn stretch_text((from, to): (f64, f64)) -> String {
+    if to.is_infinite() {
+        format!("{from}-")
+    } else {
+        format!("{from}-{to}")
+    }
+}
+
+/// Names and values as further parameters of the API; empty ones are left
+/// out.
+#[must_use]
+pub fn parameters<'a>(parts: impl IntoIterator<Item = (&'a str, &'a String)>) -> String {
     let mut text = String::new();
-    for (name, value) in parts.iter().filter(|(_, value)| !value.is_empty()) {
+    for (name, value) in parts.into_iter().filter(|(_, value)| !value.is_empty()) {
         text.push('&');
         text.push_str(name);
         text.push('=');
@@ -135,6 +159,10 @@ mod tests {
         assert_eq!(found.in_query(&Query::parse(text)).text(), text);
         let all = Narrow::default().in_query(&Query::parse(text));
         assert_eq!(all.text(), "?range=5m");
+        let text = "?took=0.3-";
+        let open = narrow(text);
+        assert_eq!(open.durations, Some((0.3, f64::INFINITY)));
+        assert_eq!(open.in_query(&Query::default()).text(), text);
         for text in [
             "",
             "?status=6xx",

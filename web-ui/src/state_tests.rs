@@ -67,6 +67,7 @@ fn status() -> Status {
             reason: None,
             n_containers: 1,
             n_excluded: 0,
+            version: None,
         },
         process: ProcessStatus {
             cpu_cores: 0.0,

@@ -18,7 +18,7 @@ const PACKAGE: &str = "modeltap-web";
 const TARGET: &str = "wasm32-unknown-unknown";
 const PROFILE: &str = "wasm-release";
 /// What brotli makes smaller; pictures and fonts are compressed already.
-const COMPRESSED: [&str; 6] = ["css", "html", "js", "json", "svg", "wasm"];
+const COMPRESSED: [&str; 7] = ["css", "html", "js", "json", "svg", "txt", "wasm"];
 /// Views are boxed instead of spelled out in types of kilobytes, and a panic
 /// stops at once instead of telling nobody why, or where: a tenth less to load
 /// each.

@@ -126,6 +126,51 @@ pub fn page_narrows_and_links_lead_back(browser: &Browser, container: &str) {
     });
 }
 
+/// On the page of requests: what is chosen stands in the address, and only
+/// such requests are shown; an address shows what it says.
+pub fn requests_are_filtered_by_all_that_the_address_says(browser: &Browser) {
+    let shows = |of_all: &str| {
+        let rows = "const rows = [...document.querySelectorAll('[data-testid=request-row]')];\
+            const took = r => { const text = r.querySelector('.took').innerText;\
+              return parseFloat(text) * ({ s: 1, ms: 1e-3 }[text.match(/[^\\d.\\s]+/)[0]] ?? 1e-6) };";
+        browser.evaluate(&format!(
+            "{rows} return rows.length > 0 && rows.every({of_all})"
+        )) == true
+    };
+    browser.open(&format!("http://{}/requests?took=0.0002-", host(browser)));
+    await_that(
+        "requests of a fifth of a millisecond or more",
+        SHOWS_WITHIN,
+        || shows("r => took(r) >= 0.0002"),
+    );
+    browser.choose("[data-testid='filter-took']", "");
+    browser.choose("[data-testid='filter-status']", "5xx");
+    await_that("requests that failed alone", SHOWS_WITHIN, || {
+        address(browser) == "/requests?status=5xx" && shows("r => +r.dataset.status >= 500")
+    });
+    browser.choose("[data-testid='filter-took']", "10-");
+    await_that("that none took so long", SHOWS_WITHIN, || {
+        let none = browser.text("p.none").unwrap_or_default();
+        none.starts_with("None ") && !browser.shows("[data-testid='request-row']")
+    });
+    let link = format!(
+        "http://{}/requests?status=2xx&outcome=complete&route=items&took=0-5",
+        host(browser)
+    );
+    browser.open(&link);
+    await_that("what the link says", SHOWS_WITHIN, || {
+        shows(
+            "r => r.dataset.status < 300 && r.dataset.outcome === 'complete'\
+             && r.dataset.route.includes('items')",
+        )
+    });
+    let chosen = browser.evaluate(
+        "return ['status', 'outcome', 'took'].map(n => document.querySelector(\
+           `[data-testid=filter-${n}]`).value).join()",
+    );
+    assert_eq!(chosen, "2xx,complete,0-5");
+}
+
 fn host(browser: &Browser) -> String {
     let host = browser.evaluate("return location.host");
     host.as_str().unwrap_or_default().to_owned()

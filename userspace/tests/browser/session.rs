@@ -149,6 +149,17 @@ impl Browser {
         await_that(&format!("{selector} to click on"), PATIENCE, clicked);
     }
 
+    /// Chooses a value in the first list that a selector finds.
+    #[track_caller]
+    pub fn choose(&self, selector: &str, value: &str) {
+        self.evaluate(&format!(
+            "const e = document.querySelector({}); e.value = {};\
+             e.dispatchEvent(new Event('change', {{ bubbles: true }}))",
+            json!(selector),
+            json!(value)
+        ));
+    }
+
     /// Presses keys as a person would, one after the other, whatever has the
     /// focus; `Escape` is one key, and so is any other single character.
     #[track_caller]

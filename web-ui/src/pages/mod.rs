@@ -26,3 +26,4 @@ pub mod service_why;
 pub mod system;
 pub mod system_accounts;
 pub mod system_events;
+pub mod system_programs;

@@ -70,10 +70,7 @@ pub fn narrowed_to(narrow: &Narrow) -> AnyView {
         part(&mut rest);
         href(&rest, &query)
     };
-    let time = |seconds| format::duration(Some(seconds)).text();
-    let took = narrow
-        .durations
-        .map(|(from, to)| phrases::range(&time(from), &time(to)));
+    let took = narrow.durations.map(format::stretch);
     let route = format!("{} {}", narrow.method, narrow.route);
     let parts = [
         (

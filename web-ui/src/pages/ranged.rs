@@ -62,7 +62,7 @@ pub fn ranged<T: Send + Sync + 'static>(
     range: Signal<Range>,
     period: Duration,
     paths: impl Fn(&Stretch) -> Vec<String> + 'static,
-    read: fn(Vec<String>) -> Result<T, FetchError>,
+    read: impl Fn(Vec<String>) -> Result<T, FetchError> + 'static,
 ) -> Polled<T> {
     let polled = Polled {
         value: RwSignal::new(None),
@@ -70,7 +70,7 @@ pub fn ranged<T: Send + Sync + 'static>(
         again: Trigger::new(),
     };
     // The page may have gone while the answer was on its way.
-    let take = move |answer: Result<Vec<String>, FetchError>| match answer.and_then(read) {
+    let take = move |answer: Result<Vec<String>, FetchError>| match answer.and_then(&read) {
         Ok(value) => {
             polled.value.try_set(Some(value));
             polled.error.try_set(None);

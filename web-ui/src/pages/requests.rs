@@ -5,41 +5,42 @@ use std::collections::{HashSet, VecDeque};
 use leptos::prelude::*;
 use modeltap_api_types::{LiveCommand, Request, RequestSelection, Requests};
 
-use crate::address::{self, Address, Query, Step};
+use crate::address::{Address, Query, Step};
 use crate::client::{FetchError, fetch};
 use crate::components::request_detail::RequestDetail;
 use crate::components::request_row::{TimeLegend, request_head, request_key, request_rows};
 use crate::format;
+use crate::narrow;
 use crate::reactive::{AnyViews, effect, follows, memo, says, when};
 use crate::state::{Connection, MAX_REQUESTS, Store};
 use crate::words::{W, phrases, t};
 
+/// The filter for requests that were never answered.
+const NO_STATUS: &str = "none";
+/// Durations to choose from, in seconds.
+const TOOK: [(f64, f64); 6] = [
+    (0.01, f64::INFINITY),
+    (0.1, f64::INFINITY),
+    (0.3, f64::INFINITY),
+    (1.0, f64::INFINITY),
+    (3.0, f64::INFINITY),
+    (10.0, f64::INFINITY),
+];
+
 /// What the tail is narrowed to; lives in the address bar.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Filter {
     service: String,
-    /// First digit of the status, `none`, or empty for all.
+    /// Class of status as `5xx`, `none`, or empty for all.
     status: String,
     outcome: String,
     route: String,
+    /// Shortest duration, and where all shorter ones begin if there is an
+    /// end, in seconds.
+    took: Option<(f64, f64)>,
 }
 
 impl Filter {
-    fn matches(&self, request: &Request) -> bool {
-        let status = match request.status {
-            Some(status) => (status / 100).to_string(),
-            None => "none".to_owned(),
-        };
-        (self.service.is_empty() || request.service == self.service)
-            && (self.status.is_empty() || self.status == status)
-            && (self.outcome.is_empty() || self.outcome == request.outcome)
-            && (self.route.is_empty()
-                || request
-                    .route
-                    .to_ascii_lowercase()
-                    .contains(&self.route.to_ascii_lowercase()))
-    }
-
     fn of(query: &Query) -> Self {
         let value = |name| query.get(name).to_owned();
         Self {
@@ -47,8 +48,56 @@ impl Filter {
             status: value("status"),
             outcome: value("outcome"),
             route: value("route"),
+            took: narrow::stretch(query.get("took")),
         }
     }
+
+    /// The part that the daemon is asked for: of many requests those that
+    /// are wanted shall be held, and not the last few.
+    fn selection(&self) -> RequestSelection {
+        let some = |value: &String| Some(value.clone()).filter(|v| !v.is_empty());
+        let from = self.took.map(|(from, _)| from.to_string());
+        RequestSelection {
+            service: some(&self.service),
+            status: some(&self.status).filter(|status| status != NO_STATUS),
+            outcome: some(&self.outcome),
+            min_duration: from,
+            ..RequestSelection::default()
+        }
+    }
+
+    fn matches(&self, request: &Request) -> bool {
+        let status = request
+            .status
+            .map_or_else(|| NO_STATUS.to_owned(), |s| format!("{}xx", s / 100));
+        let is = |wanted: &str, found: &str| wanted.is_empty() || wanted == found;
+        let contains = |wanted: &str, found: &str| {
+            found
+                .to_ascii_lowercase()
+                .contains(&wanted.to_ascii_lowercase())
+        };
+        is(&self.service, &request.service)
+            && is(&self.status, &status)
+            && is(&self.outcome, &request.outcome)
+            && contains(&self.route, &request.route)
+            && self
+                .took
+                .is_none_or(|(from, to)| (from..to).contains(&request.duration))
+    }
+}
+
+/// The same selection as parameters of the API.
+fn parameters(selection: &RequestSelection) -> String {
+    let parts = [
+        ("service", &selection.service),
+        ("status", &selection.status),
+        ("outcome", &selection.outcome),
+        ("min_duration", &selection.min_duration),
+    ];
+    let parts = parts
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    narrow::parameters(parts)
 }
 
 /// The live tail.
@@ -92,7 +141,7 @@ pub fn RequestsPage() -> impl IntoView {
     let none = move || {
         if store.connection.get() != Connection::Open {
             t(W::WaitingForDaemon)
-        } else if rows.with(VecDeque::is_empty) {
+        } else if filter.with(|f| *f == Filter::default()) {
             t(W::AppearAsTheyFinish)
         } else {
             t(W::NoneMatches)
@@ -134,32 +183,30 @@ fn tail(
 ) -> (RwSignal<VecDeque<Request>>, RwSignal<Option<FetchError>>) {
     let rows = RwSignal::new(VecDeque::<Request>::new());
     let error = RwSignal::new(None);
-    let service = memo(move || filter.with(|f| f.service.clone()));
+    let selection = memo(move || filter.with(Filter::selection));
     let is_open = memo(move || store.connection.get() == Connection::Open);
 
     effect(move || {
-        let service = Some(service.get()).filter(|s| !s.is_empty());
-        store
-            .subscription
-            .set(Some(LiveCommand::SubscribeRequests(RequestSelection {
-                service,
-                ..RequestSelection::default()
-            })));
+        let command = LiveCommand::SubscribeRequests(selection.get());
+        store.subscription.set(Some(command));
     });
-    // Another service, or a daemon that came back: what went by meanwhile is
-    // asked for, and merged by name.
+    // Another selection, or a daemon that came back: what went by meanwhile
+    // is asked for, and merged by name.
     effect(move || {
-        let service = service.get();
+        let asked = selection.get();
         if !is_open.get() {
             return;
         }
-        rows.update(|rows| rows.retain(|r| service.is_empty() || r.service == service));
+        let wanted = filter.get_untracked();
+        rows.update(|rows| rows.retain(|r| wanted.matches(r)));
         leptos::task::spawn_local(async move {
-            let only = match service.as_str() {
-                "" => String::new(),
-                name => format!("&service={}", address::escape(name)),
-            };
-            match fetch::<Requests>(&format!("/api/v1/requests?limit=200{only}")).await {
+            let path = format!("/api/v1/requests?limit=200{}", parameters(&asked));
+            let answer = fetch::<Requests>(&path).await;
+            // The page may have gone, or been narrowed to something else.
+            if selection.try_get_untracked().as_ref() != Some(&asked) {
+                return;
+            }
+            match answer {
                 Ok(earlier) => {
                     error.try_set(None);
                     rows.try_update(|rows| merge(rows, earlier.requests));
@@ -230,17 +277,25 @@ fn Filters(filter: Memo<Filter>, paused: RwSignal<bool>) -> impl IntoView {
     };
     let status_options = move || {
         let chosen = filter.with(|f| f.status.clone());
-        ["2", "3", "4", "5", "none"]
+        ["2xx", "3xx", "4xx", "5xx", NO_STATUS]
             .map(|s| {
-                let label = if s == "none" {
-                    t(W::NoStatus).to_owned()
-                } else {
-                    format!("{s}xx")
-                };
-                option(s, label, chosen.clone())
+                let label = if s == NO_STATUS { t(W::NoStatus) } else { s };
+                option(s, label.to_owned(), chosen.clone())
             })
             .into_iter()
             .any_views()
+    };
+    let took_options = move || {
+        let chosen = filter.with(|f| f.took);
+        // A link may hold another stretch: a cell of a heatmap.
+        let other = chosen.filter(|chosen| !TOOK.contains(chosen));
+        let all = TOOK.into_iter().chain(other);
+        all.map(|took| {
+            let is_chosen = chosen == Some(took);
+            let value = narrow::stretch_text(took);
+            view! { <option value=value selected=is_chosen>{format::stretch(took)}</option> }
+        })
+        .any_views()
     };
     let outcome_options = move || {
         let chosen = filter.with(|f| f.outcome.clone());
@@ -269,6 +324,13 @@ fn Filters(filter: Memo<Filter>, paused: RwSignal<bool>) -> impl IntoView {
                 <select on:change=change("status") data-testid="filter-status">
                     <option value="">{t(W::All)}</option>
                     {status_options}
+                </select>
+            </label>
+            <label>
+                <span>{t(W::Took)}</span>
+                <select on:change=change("took") data-testid="filter-took">
+                    <option value="">{t(W::All)}</option>
+                    {took_options}
                 </select>
             </label>
             <label>
@@ -366,23 +428,38 @@ mod tests {
 
     #[test]
     fn filter_narrows_by_every_field() {
-        let filter = |service: &str, status: &str, outcome: &str, route: &str| Filter {
-            service: service.into(),
-            status: status.into(),
-            outcome: outcome.into(),
-            route: route.into(),
-        };
         let r = request("a", 0, 0);
-        for (f, expected) in [
-            (filter("", "", "", ""), true),
-            (filter("chat", "4", "complete", "v1/ch"), true),
-            (filter("cha", "", "", ""), false),
-            (filter("", "5", "", ""), false),
-            (filter("", "none", "", ""), false),
-            (filter("", "", "lost", ""), false),
-            (filter("", "", "", "embed"), false),
+        for (query, expected) in [
+            ("", true),
+            (
+                "?service=chat&status=4xx&outcome=complete&route=v1/ch&took=0.1-0.2",
+                true,
+            ),
+            ("?service=cha", false),
+            ("?status=5xx", false),
+            ("?status=none", false),
+            ("?outcome=lost", false),
+            ("?route=embed", false),
+            ("?took=0.3-", false),
+            ("?took=0.1-", true),
+            ("?took=0-0.1", false),
         ] {
+            let f = Filter::of(&Query::parse(query));
             assert_eq!(f.matches(&r), expected, "{f:?}");
+        }
+    }
+    #[test]
+    fn daemon_is_asked_for_what_it_can_choose_and_the_page_chooses_the_rest() {
+        for (query, expected) in [
+            ("", ""),
+            ("?route=v1&status=none", ""),
+            (
+                "?service=a%20b&status=5xx&outcome=lost&took=0.3-1",
+                "&service=a%20b&status=5xx&outcome=lost&min_duration=0.3",
+            ),
+        ] {
+            let selection = Filter::of(&Query::parse(query)).selection();
+            assert_eq!(parameters(&selection), expected, "{query}");
         }
     }
 }

@@ -91,7 +91,7 @@ fn service_view(name: String, narrow: Narrow) -> AnyView {
     let unseen = Signal::from(memo(move || {
         service.with(|s| s.as_ref().is_some_and(is_unseen))
     }));
-    let events = service_events(store, &name, range.into());
+    let events = service_events(store, &name, &narrow, range.into());
     provide_context(Marks(memo(move || {
         let span = f64::from(range.get().span_seconds);
         let told = |e: &Events| marks(&e.events, span);

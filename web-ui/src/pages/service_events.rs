@@ -10,6 +10,7 @@ use crate::browser;
 use crate::client::{Polled, parse};
 use crate::components::figures::trouble;
 use crate::components::marks::shape;
+use crate::narrow::Narrow;
 use crate::pages::ranged::ranged;
 use crate::reactive::{AnyViews, memo, says, when};
 use crate::series::Range;
@@ -17,16 +18,30 @@ use crate::state::Store;
 use crate::timeline::{kind_of, kind_words, particular};
 use crate::words::{W, phrases, t};
 
-/// Events asked for.
+/// Events asked for, and shown at most.
 const LIMIT: usize = 200;
+/// Events asked for where one container's are sought among them.
+const NARROWED_LIMIT: usize = 2_000;
 /// Events shown before one asks for more.
 const N_SHOWN: usize = 6;
 /// How often they are read anew.
 const PERIOD: Duration = Duration::from_secs(3);
 
-/// Reads a service's events.
-pub fn service_events(store: Store, service: &str, range: Signal<Range>) -> Polled<Events> {
+/// Reads a service's events; narrowed to a container, its own and those of the
+/// whole service.
+pub fn service_events(
+    store: Store,
+    service: &str,
+    narrow: &Narrow,
+    range: Signal<Range>,
+) -> Polled<Events> {
     let service = address::escape(service);
+    let container = narrow.container.clone();
+    let limit = if container.is_empty() {
+        LIMIT
+    } else {
+        NARROWED_LIMIT
+    };
     ranged(
         store,
         range,
@@ -34,11 +49,23 @@ pub fn service_events(store: Store, service: &str, range: Signal<Range>) -> Poll
         move |stretch| {
             let bounds = stretch.bounds();
             vec![format!(
-                "/api/v1/events?service={service}&limit={LIMIT}&{bounds}"
+                "/api/v1/events?service={service}&limit={limit}&{bounds}"
             )]
         },
-        |answers| parse(&answers[0]),
+        move |answers| {
+            let mut told: Events = parse(&answers[0])?;
+            told.events.retain(|event| is_of(event, &container));
+            told.events.truncate(LIMIT);
+            Ok(told)
+        },
     )
+}
+
+/// Whether an event is of a container, or of no certain one; any, if the name
+/// is empty.
+fn is_of(event: &Event, container: &str) -> bool {
+    let own = event.container.as_deref();
+    container.is_empty() || own.is_none_or(|own| own == container)
 }
 
 /// The list of them, the newest first.
@@ -99,5 +126,26 @@ fn row(event: Event) -> impl IntoView {
             <span class="where clip">{event.container}</span>
             <span class="detail">{detail}</span>
         </li>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn container_keeps_its_own_events_and_those_of_the_whole_service() {
+        let event = |container: Option<&str>| Event {
+            container: container.map(str::to_owned),
+            ..Event::default()
+        };
+        for (of, narrowed, expected) in [
+            (Some("a"), "", true),
+            (Some("a"), "a", true),
+            (Some("a"), "b", false),
+            (None, "b", true),
+        ] {
+            assert_eq!(is_of(&event(of), narrowed), expected, "{of:?} {narrowed:?}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::components::parts::{Part, parts_table};
 use crate::format::{self, Quantity};
 use crate::pages::system_accounts::ServiceAccounts;
 use crate::pages::system_events::DaemonEvents;
+use crate::pages::system_programs::ProgramCosts;
 use crate::reactive::{AnyViews, follows};
 use crate::state::Store;
 use crate::words::{W, phrases, t};
@@ -34,6 +35,7 @@ pub fn SystemPage() -> impl IntoView {
             }
             Some(status) => system(status).into_any(),
         })}
+        <ProgramCosts/>
         <DaemonEvents/>
         <ServiceAccounts/>
     }
@@ -45,7 +47,7 @@ fn system(status: Status) -> impl IntoView {
         <div class="system">
             {daemon(&status)}
             {probes(&status)}
-            {docker(&status)}
+            {host(&status)}
             {store_panel(&status)}
             {accounting(status.capture)}
         </div>
@@ -105,7 +107,6 @@ fn daemon(status: &Status) -> impl IntoView + use<> {
             view! { <a class="link" href="/api/docs/" rel="external">{t(W::InteractiveDocs)}</a> }
                 .into_any(),
         ),
-        (t(W::Kernel), text(status.kernel.clone())),
         (
             t(W::Started),
             text(browser::date_time(status.started_unix_ms as f64)),
@@ -182,15 +183,35 @@ fn probes(status: &Status) -> impl IntoView + use<> {
     facts(t(W::Probes), list)
 }
 
-fn docker(status: &Status) -> impl IntoView + use<> {
-    let docker = &status.docker;
+/// The host and its Docker.
+fn host(status: &Status) -> impl IntoView + use<> {
+    let (host, docker) = (&status.host, &status.docker);
+    let known = |value: &str| {
+        let value = if value.is_empty() {
+            format::UNKNOWN
+        } else {
+            value
+        };
+        text(value.to_owned())
+    };
+    let kernel = format!("{} {}", status.kernel, host.architecture);
+    let cpus = phrases::cores(&host.n_cpus.to_string());
     let mark = match docker.state {
         DockerState::Connecting => state("idle", t(W::Connecting)),
         DockerState::Connected => state("ok", t(W::Connected)),
         DockerState::Unreachable => state("crit", t(W::Unreachable)),
     };
     let mut list = vec![
-        (t(W::State), mark),
+        (t(W::System), known(&host.system)),
+        (t(W::Kernel), known(kernel.trim())),
+        (t(W::Cpu), text(cpus)),
+        (t(W::Memory), figure(format::bytes(host.memory_bytes))),
+        (t(W::ControlGroups), known(&host.cgroups)),
+        (t(W::Docker), mark),
+        (
+            t(W::DockerVersion),
+            known(docker.version.as_deref().unwrap_or_default()),
+        ),
         (
             t(W::ContainersWatched),
             text(format::count(docker.n_containers.into())),
@@ -203,7 +224,7 @@ fn docker(status: &Status) -> impl IntoView + use<> {
     if let Some(reason) = &docker.reason {
         list.push((t(W::Reason), text(reason.clone())));
     }
-    facts(t(W::Docker), list)
+    facts(t(W::HostHead), list)
 }
 
 fn store_panel(status: &Status) -> impl IntoView + use<> {

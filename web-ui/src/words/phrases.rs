@@ -9,6 +9,7 @@ phrase! {
     of_limit(limit) = "of {0}", "/ {0}";
     since(time) = "since {0}", "自 {0}";
     range(from, to) = "{0} to {1}", "{0} 至 {1}";
+    from_on(value) = "{0} or more", "{0} 以上";
     and_then(first, second) = "{0}; {1}", "{0}；{1}";
     named(name, value) = "{0}: {1}", "{0}：{1}";
     counted(n, what) = "{0} {1}", "{0} {1}";
@@ -18,6 +19,7 @@ phrase! {
     p95_longest(p95, longest) = "p95 {0} · longest {1}", "p95 {0} · 最長 {1}";
     longest(value) = "longest {0}", "最長 {0}";
     first_byte(value) = "first byte {0}", "首位元組 {0}";
+    cores(n) = "{0} cores", "{0} 核";
     requests(n) = "{0} requests", "{0} 個請求";
     containers(n) = "{0} containers", "{0} 個容器";
     show_all(n) = "Show all {0}", "顯示全部 {0} 筆";

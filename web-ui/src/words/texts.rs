@@ -548,6 +548,15 @@ table! { W:
     Attached = "Attached", "已掛載";
     NotAttached = "Not attached", "未掛載";
     Programs = "Programs", "程式數";
+    ProgramCosts = "What each probe costs", "各探針的成本";
+    ProgramMeasured = "measured for a moment each minute", "每分鐘短暫量測";
+    NotMeasuredYet = "No probe ran while it was measured.", "量測期間沒有探針執行。";
+    Program = "Program", "程式";
+    RunsMeasured = "Runs measured", "量測到的執行次數";
+    NsEach = "ns each", "每次奈秒";
+    HostHead = "Host", "主機";
+    ControlGroups = "Control groups", "控制群組";
+    DockerVersion = "Docker's version", "Docker 版本";
     ConnectionsOpen = "Connections open", "開啟的連線";
     ConnectionsUntrackedHead = "Connections untracked", "未追蹤的連線";
     RequestsWhole = "Requests seen whole", "完整的請求";

@@ -9,6 +9,7 @@ mod accounting;
 mod alerts;
 mod figures;
 mod history;
+mod host;
 mod query;
 mod request;
 mod resource;
@@ -27,6 +28,7 @@ pub use figures::{Inner, Sessions, StreamFigures, TimeParts, WindowFigures};
 pub use history::{
     Event, Events, Exemplar, Exemplars, Heatmap, SqlColumn, SqlRequest, SqlResult, SqlValue,
 };
+pub use host::{HostStatus, ProgramStatus};
 pub use query::{QueryFigure, QueryResult, QuerySeries};
 pub use request::{IntervalFigures, Request, Requests};
 pub use resource::{Lifecycle, Resources};
@@ -40,6 +42,9 @@ pub struct Status {
     pub version: String,
     /// Kernel release it runs on.
     pub kernel: String,
+    /// The host it runs on.
+    #[serde(default)]
+    pub host: HostStatus,
     /// When the daemon started.
     pub started_unix_ms: u64,
     /// Seconds since then.
@@ -82,6 +87,10 @@ pub struct ProbesStatus {
     /// What this kernel is too old to tell.
     #[serde(default)]
     pub untold: Vec<Untold>,
+    /// What each program cost while it was measured, the dearest first. Empty
+    /// in live messages and before the first measurement.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<ProgramStatus>,
 }
 
 /// Something that the running kernel does not tell.
@@ -171,6 +180,9 @@ pub struct DockerStatus {
     pub n_containers: u32,
     /// Running containers that a label leaves out.
     pub n_excluded: u32,
+    /// Docker's version; absent before it was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// State of the connection to Docker.

@@ -48,12 +48,20 @@ pub fn status(state: &DaemonState, services: &[ServiceSnapshot]) -> wire::Status
     wire::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: state.kernel.clone(),
+        host: wire::HostStatus {
+            system: state.host.system.clone(),
+            architecture: state.host.architecture.clone(),
+            n_cpus: state.host.n_cpus,
+            memory_bytes: state.host.memory_bytes,
+            cgroups: state.host.cgroups.clone(),
+        },
         started_unix_ms: state.started.millis(),
         uptime_seconds: state.at.0.saturating_sub(state.started.0) as f64 / 1e9,
         probes: wire::ProbesStatus {
             attached: state.n_programs.is_some_and(|n| n > 0),
             n_programs: state.n_programs.unwrap_or(0),
             n_connections: state.n_connections,
+            programs: Vec::new(),
             untold: (state.untold.iter())
                 .map(|(what, because)| wire::Untold {
                     what: (*what).to_owned(),
@@ -98,6 +106,7 @@ pub fn status(state: &DaemonState, services: &[ServiceSnapshot]) -> wire::Status
             reason,
             n_containers: state.n_containers,
             n_excluded: state.n_excluded,
+            version: Some(state.engine.clone()).filter(|version| !version.is_empty()),
         },
         process: wire::ProcessStatus {
             cpu_cores: state.cpu_cores,
@@ -108,6 +117,18 @@ pub fn status(state: &DaemonState, services: &[ServiceSnapshot]) -> wire::Status
         api: wire::ApiStatus::default(),
         services: services.iter().map(accounting).collect(),
     }
+}
+
+/// What each program cost, for those who ask for it.
+pub fn programs(state: &DaemonState) -> Vec<wire::ProgramStatus> {
+    let programs = state.programs.iter();
+    programs
+        .map(|program| wire::ProgramStatus {
+            name: program.name.clone(),
+            n_runs: program.n_runs,
+            run_seconds: program.run_time.as_secs_f64(),
+        })
+        .collect()
 }
 
 fn budget(spending: &Spending) -> wire::BudgetStatus {

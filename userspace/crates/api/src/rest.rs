@@ -83,7 +83,9 @@ pub async fn status(
     _: Parameters<NoParameters>,
 ) -> Json<wire::Status> {
     let live = sources.live.borrow().clone();
-    let mut status = convert::status(&sources.daemon.borrow(), &live.services);
+    let daemon = sources.daemon.borrow().clone();
+    let mut status = convert::status(&daemon, &live.services);
+    status.probes.programs = convert::programs(&daemon);
     status.api = traffic.told();
     Json(status)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use modeltap_core::accounting::CaptureAccounting;
+use modeltap_core::accounting::{CaptureAccounting, ProgramCost};
 use modeltap_core::alert::{AlertRule, Delivery, Silence};
 use modeltap_core::container::DockerState;
 use modeltap_core::time::UnixNs;
@@ -17,6 +17,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub struct DaemonState {
     /// Kernel release.
     pub kernel: String,
+    /// The host.
+    pub host: Host,
+    /// What each program cost while the kernel measured it, the dearest first.
+    pub programs: Arc<[ProgramCost]>,
+    /// Docker's version; empty before it was told.
+    pub engine: String,
     /// When the daemon started.
     pub started: UnixNs,
     /// When this was taken.
@@ -48,6 +54,21 @@ pub struct DaemonState {
     pub confinement: Option<Confinement>,
     /// What it costs and leaves out; `None` where a recording is shown.
     pub spending: Option<Spending>,
+}
+
+/// The host that is watched; what it does not tell is empty or zero.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Host {
+    /// Its Linux distribution.
+    pub system: String,
+    /// Architecture of its processors.
+    pub architecture: String,
+    /// Its processors.
+    pub n_cpus: u32,
+    /// Its memory in bytes.
+    pub memory_bytes: u64,
+    /// Version of its control groups.
+    pub cgroups: String,
 }
 
 /// What the daemon costs and may cost.

@@ -14,7 +14,7 @@ use modeltap_abi::config::{
     COUNTS_ONLY, CaptureConfig, CgroupCounters, Counter, TrackedConnection,
 };
 use modeltap_abi::feature::{NETWORK_OWN, NETWORK_SHARED};
-use modeltap_core::accounting::CgroupCounts;
+use modeltap_core::accounting::{CgroupCounts, ProgramCost};
 use modeltap_core::connection::{CgroupId, ConnectionId};
 
 use crate::loader::{LoadError, SWEEP};
@@ -180,6 +180,23 @@ impl Control {
         let programs = self.ebpf.programs();
         let infos = programs.filter_map(|(_, program)| program.info().ok());
         infos.map(|info| info.run_time()).sum()
+    }
+
+    /// The same of each program that ran, the dearest first.
+    #[must_use]
+    pub fn program_costs(&self) -> Vec<ProgramCost> {
+        let programs = self.ebpf.programs();
+        let costs = programs.filter_map(|(name, program)| {
+            let info = program.info().ok()?;
+            Some(ProgramCost {
+                name: name.to_owned(),
+                n_runs: info.run_count(),
+                run_time: info.run_time(),
+            })
+        });
+        let mut costs: Vec<_> = costs.filter(|cost| cost.n_runs > 0).collect();
+        costs.sort_by(|a, b| (b.run_time, &a.name).cmp(&(a.run_time, &b.name)));
+        costs
     }
 
     /// Watches a cgroup and everything below it. The root cgroup, which holds

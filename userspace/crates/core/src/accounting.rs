@@ -1,5 +1,7 @@
 //! What was seen and what was missed: every byte has one fate.
 
+use std::time::Duration;
+
 /// Events and bytes by their fate. All counts grow from the daemon's start.
 ///
 /// Invariant: `bytes_observed = bytes_parsed + bytes_skipped +
@@ -37,6 +39,17 @@ pub struct CaptureAccounting {
     pub requests_complete: u64,
     /// Requests of which something was lost or truncated.
     pub requests_incomplete: u64,
+}
+
+/// What a program in the kernel cost while the kernel measured it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProgramCost {
+    /// Its name.
+    pub name: String,
+    /// Runs that were measured.
+    pub n_runs: u64,
+    /// Time that these took.
+    pub run_time: Duration,
 }
 
 /// What is under way now.

@@ -35,6 +35,7 @@ impl Directory {
             DiscoveryEvent::Upsert(container) => self.upsert((**container).clone()),
             DiscoveryEvent::Removed { cgroup, id } => self.remove(*cgroup, id),
             DiscoveryEvent::Excluded(_)
+            | DiscoveryEvent::Engine(_)
             | DiscoveryEvent::State(_)
             | DiscoveryEvent::Happened(_) => {}
         }

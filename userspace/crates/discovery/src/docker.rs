@@ -110,6 +110,7 @@ pub async fn watch(config: Config, events: mpsc::Sender<DiscoveryEvent>) {
         events,
         known: HashMap::new(),
         n_excluded: 0,
+        engine: String::new(),
         state: None,
         chronicle: Chronicle::new(unix_now()),
     };
@@ -153,6 +154,8 @@ struct Watcher {
     events: mpsc::Sender<DiscoveryEvent>,
     known: HashMap<ContainerId, Known>,
     n_excluded: u32,
+    /// Docker's version; empty before it was told.
+    engine: String,
     state: Option<DockerState>,
     chronicle: Chronicle,
 }
@@ -167,6 +170,7 @@ impl Watcher {
         let docker = connect(&self.config.host).await?;
         let mut events = pin!(docker.events(Some(events_since(self.chronicle.since()))));
         self.take_inventory(&docker, &hierarchy).await?;
+        self.take_version(&docker).await?;
         info!(containers = self.known.len(), "connected to Docker");
         self.set_state(DockerState::Connected).await?;
 
@@ -371,6 +375,17 @@ impl Watcher {
         if excluded != self.n_excluded {
             self.n_excluded = excluded;
             self.events.send(DiscoveryEvent::Excluded(excluded)).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells Docker's version, which an update changes.
+    async fn take_version(&mut self, docker: &Docker) -> Result<(), SessionError> {
+        let told = call("tell its version", docker.version()).await?;
+        let engine = told.version.unwrap_or_default();
+        if engine != self.engine {
+            self.engine.clone_from(&engine);
+            self.events.send(DiscoveryEvent::Engine(engine)).await?;
         }
         Ok(())
     }

@@ -48,6 +48,8 @@ pub enum DiscoveryEvent {
     },
     /// How many running containers a label leaves out; sent when it changes.
     Excluded(u32),
+    /// Docker's version; sent when it changes.
+    Engine(String),
     /// Where the connection to Docker stands; sent when it changes.
     State(DockerState),
     /// Something happened to a container, after the daemon's start; told once.

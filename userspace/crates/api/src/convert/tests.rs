@@ -1,6 +1,6 @@
 //! What the wire tells of known figures.
 
-use modeltap_core::accounting::{CgroupCounts, ParserCounts};
+use modeltap_core::accounting::{CgroupCounts, ParserCounts, ProgramCost};
 use modeltap_core::connection::{CgroupId, ConnectionId};
 use modeltap_core::container::{Container, ContainerId, Inspect, Lifecycle, ServiceName, Slo};
 use modeltap_core::histogram::DurationHistogram;
@@ -10,6 +10,7 @@ use modeltap_metrics::{Aggregator, Config, reports};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::state::Host;
 
 const MS: u64 = 1_000_000;
 pub const ANCHOR: TimeAnchor = TimeAnchor {
@@ -327,4 +328,39 @@ fn status_tells_what_room_history_takes_and_what_it_lacks() {
     assert_eq!(store["rows_written"]["rollups"], 0);
     let dropped = json!({"rollups": 1, "resources": 2, "exemplars": 3, "events": 4, "alerts": 5, "deliveries": 6});
     assert_eq!(store["rows_dropped"], dropped);
+}
+
+#[test]
+fn status_tells_host_docker_and_what_each_program_cost() {
+    let state = DaemonState {
+        kernel: "6.18".into(),
+        host: Host {
+            system: "Debian".into(),
+            architecture: "x86_64".into(),
+            n_cpus: 4,
+            memory_bytes: 5,
+            cgroups: "v2".into(),
+        },
+        engine: "28.2".into(),
+        programs: [ProgramCost {
+            name: "exit_write".into(),
+            n_runs: 3,
+            run_time: Duration::from_micros(6),
+        }]
+        .into(),
+        ..DaemonState::default()
+    };
+    let told = serde_json::to_value(status(&state, &[])).unwrap();
+    let host = json!({"system": "Debian", "architecture": "x86_64", "n_cpus": 4, "memory_bytes": 5, "cgroups": "v2"});
+    assert_eq!(told["host"], host);
+    assert_eq!(told["docker"]["version"], "28.2");
+    // Every second's message is spared the programs.
+    assert_eq!(told["probes"].get("programs"), None);
+    let programs = serde_json::to_value(programs(&state)).unwrap();
+    assert_eq!(
+        programs,
+        json!([{"name": "exit_write", "n_runs": 3, "run_seconds": 6e-6}])
+    );
+    let unknown = serde_json::to_value(status(&DaemonState::default(), &[])).unwrap();
+    assert_eq!(unknown["docker"].get("version"), None);
 }

@@ -123,6 +123,7 @@ fn watcher(events: mpsc::Sender<DiscoveryEvent>) -> Watcher {
         events,
         known: HashMap::new(),
         n_excluded: 0,
+        engine: String::new(),
         state: None,
         chronicle: Chronicle::new(unix_now()),
     }
@@ -171,6 +172,7 @@ async fn changes_are_told_once_and_removal_comes_before_the_new_cgroup() {
             }
             DiscoveryEvent::Removed { cgroup, .. } => format!("removed {}", cgroup.0),
             DiscoveryEvent::Excluded(n) => format!("excluded {n}"),
+            DiscoveryEvent::Engine(version) => format!("engine {version}"),
             DiscoveryEvent::State(state) => format!("{state:?}"),
             DiscoveryEvent::Happened(event) => format!("{event:?}"),
         });
