@@ -137,8 +137,9 @@ fn execute(paths: &Paths, options: &Options, report: &mut Report) -> Result<()> 
     .env("MODELTAP_BIN", &daemon)
     .env("MODELTAP_DEMO_BIN_DIR", &binaries)
     .env("MODELTAP_CACHE", &paths.cache)
-    // They share the kernel, the engine and two processors.
-    .args(["--", "--test-threads=1"]);
+    // They share the kernel, the engine and two processors. Faults have a
+    // command of their own: they take minutes and a machine to themselves.
+    .args(["--", "--test-threads=1", "--skip", "faults::"]);
     report.tests("live and browser tests", &mut live);
     Ok(())
 }
