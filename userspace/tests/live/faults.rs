@@ -3,7 +3,7 @@
 //!
 //! Each test runs a short version. With `MODELTAP_FAULTS=full`, as by
 //! `cargo xtask faults`, it runs the whole one, and the figures of all go to
-//! the table of `docs/faults.md`.
+//! the table of `userspace/docs/faults.md`.
 
 #[path = "faults/api_clients.rs"]
 mod api_clients;
