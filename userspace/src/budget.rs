@@ -7,7 +7,9 @@
 //! | [`Level::Heads`] | more than 2 KB of what a client sends and 512 bytes of an answer | requests, statuses, times |
 //! | [`Level::Counts`] | single requests, routes and times: no bytes come from the kernel | requests and statuses by service, which the kernel counts |
 //!
-//! Too much for [`WINDOW`] on average is one level up; less than
+//! Too much for [`WINDOW`] on average is one level up, if it may come from what
+//! is captured: finding a hundred containers costs as well, and leaving events
+//! out would not make it cheaper. Less than
 //! [`ENOUGH`] of the budget for a while is one level down. A level that was
 //! left too early waits twice as long the next time.
 
@@ -20,6 +22,11 @@ const WINDOW: usize = 10;
 const LEAST: usize = 3;
 /// Share of the budget below which a level is left.
 const ENOUGH: f64 = 0.5;
+/// The most that one event costs, in seconds of a core; on most machines it is
+/// a tenth of that.
+const MOST_AN_EVENT: f64 = 20e-6;
+/// Share of the budget that events may cost without being what to leave out.
+const FREE: f64 = 0.5;
 /// Shortest and longest time, in seconds, for which cost has to be so low.
 const PATIENCE: (u32, u32) = (30, 30 * 64);
 /// A level that comes back within so many seconds was left too early.
@@ -86,7 +93,8 @@ pub struct Budget {
     /// Share of one core; infinite if there is no budget.
     max_cores: f64,
     level: Level,
-    costs: VecDeque<f64>,
+    /// What each second cost, and its events.
+    costs: VecDeque<(f64, f64)>,
     n_seconds: u32,
     /// How long it cost little.
     n_low: u32,
@@ -120,12 +128,18 @@ impl Budget {
         if self.costs.is_empty() {
             return 0.0;
         }
-        self.costs.iter().sum::<f64>() / self.costs.len() as f64
+        self.costs.iter().map(|(cost, _)| cost).sum::<f64>() / self.costs.len() as f64
     }
 
-    /// Takes what the last second cost, in cores; gives the level if it is
-    /// another from now on.
-    pub fn second(&mut self, cost: f64) -> Option<Level> {
+    /// Whether the events of the last seconds may be what costs too much.
+    fn is_of_events(&self) -> bool {
+        let n_events = self.costs.iter().map(|(_, n)| n).sum::<f64>() / self.costs.len() as f64;
+        n_events * MOST_AN_EVENT > self.max_cores * FREE
+    }
+
+    /// Takes what the last second cost, in cores, and how many events it had;
+    /// gives the level if it is another from now on.
+    pub fn second(&mut self, cost: f64, n_events: f64) -> Option<Level> {
         self.n_seconds = self.n_seconds.saturating_add(1);
         if self.n_seconds <= START {
             return None;
@@ -133,14 +147,18 @@ impl Budget {
         if self.costs.len() == WINDOW {
             self.costs.pop_front();
         }
-        self.costs.push_back(cost);
+        self.costs.push_back((cost, n_events));
         if self.costs.len() < LEAST {
             return None;
         }
         let mean = self.cost();
         if mean > self.max_cores {
             self.n_low = 0;
-            return self.change(self.level.more());
+            return if self.is_of_events() {
+                self.change(self.level.more())
+            } else {
+                None
+            };
         }
         self.n_low = if mean < self.max_cores * ENOUGH {
             self.n_low + 1
@@ -211,11 +229,14 @@ impl ProbeCost {
 mod tests {
     use super::*;
 
+    /// Events a second that may cost any budget of these tests.
+    const MANY: f64 = 1e6;
+
     /// Levels after each second that changed it.
     fn changes(budget: &mut Budget, costs: impl IntoIterator<Item = f64>) -> Vec<(usize, Level)> {
         let costs = costs.into_iter().enumerate();
         costs
-            .filter_map(|(second, cost)| Some((second + 1, budget.second(cost)?)))
+            .filter_map(|(second, cost)| Some((second + 1, budget.second(cost, MANY)?)))
             .collect()
     }
 
@@ -230,6 +251,18 @@ mod tests {
         let expected = [(8, Level::Details), (11, Level::Heads), (14, Level::Counts)];
         assert_eq!(found, expected);
         assert_eq!(budget.level(), Level::Counts);
+    }
+
+    #[test]
+    fn cost_that_does_not_come_from_events_leaves_none_out() {
+        let mut budget = Budget::new(0.05);
+        // A hundred containers start on a host with little traffic.
+        for _ in 0..60 {
+            assert_eq!(budget.second(0.5, 1_000.0), None);
+        }
+        // The same cost with more of it.
+        let level = (0..WINDOW).find_map(|_| budget.second(0.5, 10_000.0));
+        assert_eq!(level, Some(Level::Details));
     }
 
     #[test]
@@ -265,7 +298,7 @@ mod tests {
             } else {
                 0.01
             };
-            match budget.second(cost) {
+            match budget.second(cost, MANY) {
                 Some(Level::Details) => since = second,
                 Some(_) => kept.push(second - since),
                 None => {}

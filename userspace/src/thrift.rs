@@ -99,9 +99,10 @@ impl Thrift {
             }
             let own = now.cpu.saturating_sub(before.cpu).as_secs_f64() / seconds;
             let n_events = now.n_events.saturating_sub(before.n_events);
-            let probes = self.probes.at(n_events as f64 / seconds);
+            let n_events = n_events as f64 / seconds;
+            let probes = self.probes.at(n_events);
             before = now;
-            let changed = self.budget.second(own + probes);
+            let changed = self.budget.second(own + probes, n_events);
             if let Some(level) = changed {
                 self.change(level).await;
             }

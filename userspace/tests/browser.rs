@@ -238,21 +238,23 @@ fn docs_of_the_api_show_every_operation_and_try_one_without_the_internet() {
         n.as_u64() >= Some(n_described as u64)
     });
     browser.screenshot("api-docs", SIZES[0].0, Scheme::Light);
-    let click = |what: &str| {
-        await_that(what, SHOWS_WITHIN, || {
-            let body = format!(
-                "const e = document.querySelector('#operations-daemon-status {what}'); \
-                 if (e) e.click(); return !!e"
-            );
-            browser.evaluate(&body) == true
-        });
-    };
-    click(".opblock-summary-control");
+    // A click while the page is still drawing is lost, and a second one on what
+    // is being asked would ask again: what the page shows says what is next.
     await_that("the answer", SHOWS_WITHIN, || {
-        // A click while the page is still drawing is lost.
-        click("button.execute");
-        let answer = browser.text("#operations-daemon-status .live-responses-table");
-        answer.is_some_and(|text| text.contains("uptime_seconds"))
+        let shown = browser.evaluate(
+            "const operation = document.querySelector('#operations-daemon-status'); \
+             if (!operation) return ''; \
+             const answer = operation.querySelector('.live-responses-table'); \
+             if (answer) return answer.innerText; \
+             if (operation.querySelector('.loading-container')) return ''; \
+             const next = operation.classList.contains('is-open') \
+                 ? 'button.execute' : '.opblock-summary-control'; \
+             operation.querySelector(next)?.click(); \
+             return ''",
+        );
+        shown
+            .as_str()
+            .is_some_and(|text| text.contains("uptime_seconds"))
     });
     // What the policy forbids, Chromium complains of.
     let complaints = browser.complaints();
