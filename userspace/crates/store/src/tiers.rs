@@ -189,6 +189,9 @@ pub(crate) enum GivenUp {
     Before(UnixNs),
     /// Narrow windows: figures are merged earlier from now on.
     Width,
+    /// Nothing yet: the next would be of the last day, and the room of rows
+    /// that are gone already is not free before the file is copied.
+    Holes,
     /// There is nothing.
     Nothing,
 }
@@ -274,11 +277,13 @@ impl Aging {
     }
 
     /// Gives up the oldest hour of everything, because there is no room for it;
-    /// where that would be of the last day, figures are merged earlier first.
+    /// where that would be of the last day, figures are merged earlier first,
+    /// and then the file is to be copied, unless it `has_no_holes`.
     pub(crate) fn give_up(
         &mut self,
         connection: &mut Connection,
         now: UnixNs,
+        has_no_holes: bool,
     ) -> duckdb::Result<GivenUp> {
         let tables = TIERS
             .iter()
@@ -301,6 +306,11 @@ impl Aging {
         if is_of_last_day && self.retention.shorten() {
             self.due.fill(i64::MIN);
             return Ok(GivenUp::Width);
+        }
+        // Blocks of a row group are free when all its 122,880 rows are gone,
+        // which may be those of many hours.
+        if is_of_last_day && !has_no_holes {
+            return Ok(GivenUp::Holes);
         }
         let transaction = connection.transaction()?;
         // Sums are by whole hours, and so are these.

@@ -97,6 +97,7 @@ impl Writer {
             aging,
             aging_at: Instant::now(),
             room_at: Instant::now(),
+            filled: None,
             told_now: None,
             reclaim: None,
         };
@@ -242,6 +243,8 @@ struct Worker {
     aging_at: Instant,
     /// When the size is looked at next.
     room_at: Instant,
+    /// The hour in which the file was last copied for want of room.
+    filled: Option<u64>,
     /// The time that takes the wall clock's place.
     told_now: Option<UnixNs>,
     reclaim: Option<Reclaim>,

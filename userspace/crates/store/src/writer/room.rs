@@ -37,12 +37,23 @@ impl Worker {
         let used = &self.shared.used_bytes;
         used.store(found.used_bytes, Ordering::Relaxed);
         if found.used_bytes > self.config.max_bytes {
-            if let GivenUp::Before(before) = self.aging.give_up(connection, now)? {
-                // Only a checkpoint tells what it brought.
-                connection.execute_batch("CHECKPOINT")?;
-                used.store(room(connection)?.used_bytes, Ordering::Relaxed);
-                self.room_at = Instant::now();
-                self.tell_given_up(before, now);
+            let hour = now.seconds() / 3_600;
+            let has_no_holes = self.filled == Some(hour);
+            match self.aging.give_up(connection, now, has_no_holes)? {
+                GivenUp::Before(before) => {
+                    // Only a checkpoint tells what it brought.
+                    connection.execute_batch("CHECKPOINT")?;
+                    used.store(room(connection)?.used_bytes, Ordering::Relaxed);
+                    self.room_at = Instant::now();
+                    self.filled = None;
+                    self.tell_given_up(before, now);
+                }
+                GivenUp::Holes => {
+                    self.filled = Some(hour);
+                    self.begin_reclaim()?;
+                    self.room_at = Instant::now();
+                }
+                GivenUp::Width | GivenUp::Nothing => {}
             }
             return Ok(());
         }
@@ -50,6 +61,13 @@ impl Worker {
         if found.free_bytes >= self.config.min_reclaim_bytes
             && found.free_bytes >= file_bytes / FREE_SHARE
         {
+            self.begin_reclaim()?;
+        }
+        Ok(())
+    }
+
+    fn begin_reclaim(&mut self) -> Result<(), ReclaimError> {
+        if let Some(connection) = &self.connection {
             self.reclaim = Some(Reclaim::begin(&self.config.path, connection)?);
             self.aging_at = Instant::now() + RECLAIM_LOOK;
         }
