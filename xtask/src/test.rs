@@ -77,9 +77,14 @@ fn execute(paths: &Paths, options: &Options, report: &mut Report) -> Result<()> 
         clippy.args(["--", "-D", "warnings"]);
         process::run(&mut clippy)
     });
-    let mut unit = cargo(paths, "test");
-    unit.args(["--workspace", "--no-fail-fast"]);
-    report.tests("unit, property and replay tests", &mut unit);
+    report.tests("unit, property and replay tests", |names| {
+        let mut unit = cargo(paths, "test");
+        unit.args(["--workspace", "--no-fail-fast"]);
+        if !names.is_empty() {
+            unit.args(["--", "--exact"]).args(names);
+        }
+        unit
+    });
     interrupt.check()?;
     seed.harvest()?;
 
@@ -123,24 +128,30 @@ fn execute(paths: &Paths, options: &Options, report: &mut Report) -> Result<()> 
             "they are counted with a kernel of Debian's",
         );
     }
-    let mut live = cargo(paths, "test");
-    // Of the whole workspace, as above: a package alone would have its
-    // dependencies compiled again, with fewer of their features.
-    live.args([
-        "--workspace",
-        "--features",
-        &format!("{DAEMON_PACKAGE}/{LIVE_FEATURE}"),
-        "--no-fail-fast",
-    ])
     // Only the targets that need the feature: the rest ran above.
-    .args(live_targets(paths)?)
-    .env("MODELTAP_BIN", &daemon)
-    .env("MODELTAP_DEMO_BIN_DIR", &binaries)
-    .env("MODELTAP_CACHE", &paths.cache)
-    // They share the kernel, the engine and two processors. Faults have a
-    // command of their own: they take minutes and a machine to themselves.
-    .args(["--", "--test-threads=1", "--skip", "faults::"]);
-    report.tests("live and browser tests", &mut live);
+    let targets = live_targets(paths)?;
+    report.tests("live and browser tests", |names| {
+        let mut live = cargo(paths, "test");
+        // Of the whole workspace, as above: a package alone would have its
+        // dependencies compiled again, with fewer of their features.
+        live.args([
+            "--workspace",
+            "--features",
+            &format!("{DAEMON_PACKAGE}/{LIVE_FEATURE}"),
+            "--no-fail-fast",
+        ])
+        .args(&targets)
+        .env("MODELTAP_BIN", &daemon)
+        .env("MODELTAP_DEMO_BIN_DIR", &binaries)
+        .env("MODELTAP_CACHE", &paths.cache)
+        // They share the kernel, the engine and two processors. Faults have a
+        // command of their own: they take minutes and a machine to themselves.
+        .args(["--", "--test-threads=1", "--skip", "faults::"]);
+        if !names.is_empty() {
+            live.arg("--exact").args(names);
+        }
+        live
+    });
     Ok(())
 }
 
