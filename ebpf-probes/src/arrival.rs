@@ -24,7 +24,7 @@ use modeltap_abi::feature::NETWORK_OWN;
 use crate::emit;
 use crate::filter::watched_cgroup;
 use crate::kernel::{Socket, tcp_state};
-use crate::maps::{CONFIG, CONNECTIONS, LISTENERS, TCP};
+use crate::maps::{CONFIG, CONNECTIONS, LISTENERS, field_of};
 use crate::uring;
 
 /// `MSG_PEEK`: the bytes stay in the socket and will be read again.
@@ -162,7 +162,7 @@ pub fn state<'a>(socket: Socket) -> Option<&'a mut SocketState> {
 /// A socket of a watched network namespace changes its TCP state.
 #[inline(always)]
 pub fn state_changed(socket: Socket, old: u8, new: u8) {
-    if TCP.load().has_arrival == 0 {
+    if field_of!(TCP.has_arrival) == 0 {
         return;
     }
     match (old, new) {
@@ -191,7 +191,7 @@ pub fn state_changed(socket: Socket, old: u8, new: u8) {
 /// them arrived, or zero.
 #[inline(always)]
 pub fn explained(socket: Socket) -> u64 {
-    if TCP.load().has_arrival == 0 {
+    if field_of!(TCP.has_arrival) == 0 {
         return 0;
     }
     let Some(state) = known(socket) else {

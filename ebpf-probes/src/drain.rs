@@ -20,7 +20,7 @@ use modeltap_abi::event::KIND_DRAINED;
 
 use crate::emit;
 use crate::kernel::{Socket, tcp_state};
-use crate::maps::{CONNECTIONS, TCP};
+use crate::maps::{CONNECTIONS, field_of};
 
 /// Sockets whose send queue was not empty when a write returned.
 #[map]
@@ -56,7 +56,7 @@ pub fn tcp_probe(ctx: RawTracePointContext) -> i32 {
 /// Whether something that was written waits in the socket.
 #[inline(always)]
 pub fn waits(socket: Socket) -> bool {
-    TCP.load().has_drain != 0 && socket.n_unsent() != 0
+    field_of!(TCP.has_drain) != 0 && socket.n_unsent() != 0
 }
 
 /// A write returned that left something waiting, and was reported so.
@@ -83,7 +83,7 @@ pub fn state_changed(socket: Socket, old: u8, new: u8) {
         (tcp_state::FIN_WAIT1, tcp_state::FIN_WAIT2)
             | (tcp_state::CLOSING | tcp_state::LAST_ACK, _)
     );
-    if TCP.load().has_drain == 0 || !(is_confirmed || new == tcp_state::CLOSE) {
+    if field_of!(TCP.has_drain) == 0 || !(is_confirmed || new == tcp_state::CLOSE) {
         return;
     }
     let Some(waiting) = WAITING.get_ptr_mut(socket.0) else {

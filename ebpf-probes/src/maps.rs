@@ -4,8 +4,8 @@ use aya_ebpf::Global;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf};
 use modeltap_abi::config::{
-    COUNTERS as N_COUNTERS, CaptureConfig, CgroupCounters, KernelOffsets, ListenerKey, MAX_CGROUPS,
-    TrackedConnection,
+    COUNTERS as N_COUNTERS, CaptureConfig, CgroupCounters, KernelOffsets, KernelTypes, ListenerKey,
+    MAX_CGROUPS, TrackedConnection,
 };
 use modeltap_abi::event::{Data, MAX_CAPTURE_BYTES};
 use modeltap_abi::feature::{TcpOffsets, UringOffsets};
@@ -59,6 +59,22 @@ pub struct DataEvent {
     pub bytes: [u8; MAX_CAPTURE_BYTES + 1],
 }
 
+/// Reads one field of a global: `Global::load` reads them all, each time.
+macro_rules! field_of {
+    ($global:ident.$field:ident) => {{
+        let all = $crate::maps::address(&$crate::maps::$global);
+        // SAFETY: a global is there as long as the programs are, and nobody
+        // writes it.
+        unsafe { (&raw const (*all).$field).read_volatile() }
+    }};
+}
+pub(crate) use field_of;
+
+#[inline(always)]
+pub(crate) const fn address<T>(global: &Global<T>) -> *const T {
+    core::ptr::from_ref(global).cast()
+}
+
 /// The daemon's process id in the initial PID namespace; zero if unknown.
 #[unsafe(no_mangle)]
 pub static SELF_TGID: Global<u32> = Global::new(0);
@@ -94,6 +110,21 @@ pub static OFFSETS: Global<KernelOffsets> = Global::new(KernelOffsets {
     file_count_of_one: 0,
     tcp_write_seq: 0,
     reserved: 0,
+});
+
+/// What they lie in.
+#[unsafe(no_mangle)]
+pub static TYPES: Global<KernelTypes> = Global::new(KernelTypes {
+    task: 0,
+    files: 0,
+    fdtable: 0,
+    pointer: 0,
+    file: 0,
+    inode: 0,
+    socket: 0,
+    sock: 0,
+    tcp_sock: 0,
+    net: 0,
 });
 
 /// Where a TCP socket keeps when bytes came and went.

@@ -27,7 +27,7 @@ use crate::arrival::{self, SocketState, is_served};
 use crate::connection::Found;
 use crate::filter::watched_cgroup;
 use crate::kernel::{Socket, Task, read};
-use crate::maps::{CONNECTIONS, URING};
+use crate::maps::{CONNECTIONS, field_of};
 use crate::socket::{Memory, message_segments, report};
 
 /// `enum io_uring_op` of `include/uapi/linux/io_uring.h`.
@@ -144,7 +144,7 @@ pub fn io_uring_complete(ctx: RawTracePointContext) -> i32 {
             *running = 0;
         }
     }
-    let (result, flags) = if URING.load().completes_with_entry != 0 {
+    let (result, flags) = if field_of!(URING.completes_with_entry) != 0 {
         // `struct io_uring_cqe`: eight bytes of the user's, result, flags.
         read::<[u32; 2]>(ctx.arg::<u64>(2), 8).map_or((0, 0), |[result, flags]| (result, flags))
     } else {
@@ -179,7 +179,7 @@ pub fn sock_send_length(ctx: RawTracePointContext) -> i32 {
 /// no tracepoint names it again.
 #[inline(always)]
 pub fn postponed(socket: Socket, direction: u16) {
-    if URING.load().is_seen == 0 || !is_in_use() {
+    if field_of!(URING.is_seen) == 0 || !is_in_use() {
         return;
     }
     let Some(request) = of_thread().filter(|request| request.moves(socket, direction)) else {
@@ -193,7 +193,7 @@ pub fn postponed(socket: Socket, direction: u16) {
 /// Reports the bytes a socket just moved, if a request of io_uring moved them.
 #[inline(always)]
 pub fn moved(socket: Socket, state: &mut SocketState, direction: u16, length: u32) -> bool {
-    if URING.load().is_seen == 0 || !is_in_use() {
+    if field_of!(URING.is_seen) == 0 || !is_in_use() {
         return false;
     }
     let Some(request) = running(socket, state, direction) else {
@@ -302,13 +302,12 @@ fn of_thread() -> Option<Request> {
 /// The request that the calling task works on, if it is a worker of io_uring.
 #[inline(always)]
 fn of_worker() -> Option<Request> {
-    let offsets = URING.load();
-    let worker: u64 = read(Task::current().address(), offsets.task_worker)?;
+    let worker: u64 = read(Task::current().address(), field_of!(URING.task_worker))?;
     if worker == 0 {
         return None;
     }
-    let work: u64 = read(worker, offsets.worker_work)?;
-    (work != 0).then(|| Request(work - u64::from(offsets.request_work)))
+    let work: u64 = read(worker, field_of!(URING.worker_work))?;
+    (work != 0).then(|| Request(work - u64::from(field_of!(URING.request_work))))
 }
 
 #[inline(always)]
@@ -327,7 +326,7 @@ fn of_socket<'a>(
 impl Request {
     #[inline(always)]
     fn opcode(self) -> u8 {
-        read(self.0, URING.load().request_opcode).unwrap_or(0)
+        read(self.0, field_of!(URING.request_opcode)).unwrap_or(0)
     }
 
     /// Which way it moves bytes, if it may move a socket's.
@@ -370,7 +369,7 @@ impl Request {
     /// The socket it is for. Of another file the address is meaningless.
     #[inline(always)]
     fn socket(self) -> Option<Socket> {
-        Socket::of_file(read(self.0, URING.load().request_file)?)
+        Socket::of_file(read(self.0, field_of!(URING.request_file))?)
     }
 
     /// Whether it is one for a socket, and moves bytes that way.
@@ -384,23 +383,22 @@ impl Request {
     /// Where the `length` bytes lie that it just moved.
     #[inline(always)]
     fn memory(self, length: u32) -> Memory {
-        let offsets = URING.load();
         let shape = self.shape();
-        let of_request: u64 = read(self.0, offsets.request_async_data).unwrap_or(0);
+        let of_request: u64 = read(self.0, field_of!(URING.request_async_data)).unwrap_or(0);
         // Before Linux 6.10 only a request that waits has one.
         if of_request == 0 || shape == Shape::Pipe {
             return self.own_memory();
         }
         let iterator = of_request
             + u64::from(match shape {
-                Shape::Buffer | Shape::Message => offsets.message_iterator,
-                _ => offsets.file_iterator,
+                Shape::Buffer | Shape::Message => field_of!(URING.message_iterator),
+                _ => field_of!(URING.file_iterator),
             });
         let is_file = matches!(shape, Shape::File | Shape::FileSegments);
-        let kind = read::<u8>(iterator, offsets.iterator_type).map(u32::from);
-        if kind == Some(offsets.type_user_buffer) {
-            let base: Option<u64> = read(iterator, offsets.iterator_buffer);
-            let moved: Option<u64> = read(iterator, offsets.iterator_offset);
+        let kind = read::<u8>(iterator, field_of!(URING.iterator_type)).map(u32::from);
+        if kind == Some(field_of!(URING.type_user_buffer)) {
+            let base: Option<u64> = read(iterator, field_of!(URING.iterator_buffer));
+            let moved: Option<u64> = read(iterator, field_of!(URING.iterator_offset));
             return match (base, moved) {
                 // A file's iterator is copied, and moves on later.
                 (Some(base), Some(moved)) if is_file => Memory::Buffer(base + moved),
@@ -411,7 +409,7 @@ impl Request {
             };
         }
         // Several buffers of the kernel's choice in one request.
-        if kind == Some(offsets.type_segments) && shape == Shape::Buffer {
+        if kind == Some(field_of!(URING.type_segments)) && shape == Shape::Buffer {
             return Memory::ELSEWHERE;
         }
         self.own_memory()
@@ -420,15 +418,16 @@ impl Request {
     /// Where the bytes lie that it was submitted for.
     #[inline(always)]
     fn own_memory(self) -> Memory {
-        let offsets = URING.load();
         match self.shape() {
-            Shape::Buffer => read(self.0, offsets.message_buffer).map(Memory::Buffer),
-            Shape::Message => read(self.0, offsets.message_buffer).map(message_segments),
-            Shape::File => read(self.0, offsets.file_address).map(Memory::Buffer),
-            Shape::FileSegments => read(self.0, offsets.file_address).and_then(|segments| {
-                let n: u32 = read(self.0, offsets.file_length)?;
-                Some(Memory::Segments(segments, u64::from(n)))
-            }),
+            Shape::Buffer => read(self.0, field_of!(URING.message_buffer)).map(Memory::Buffer),
+            Shape::Message => read(self.0, field_of!(URING.message_buffer)).map(message_segments),
+            Shape::File => read(self.0, field_of!(URING.file_address)).map(Memory::Buffer),
+            Shape::FileSegments => {
+                read(self.0, field_of!(URING.file_address)).and_then(|segments| {
+                    let n: u32 = read(self.0, field_of!(URING.file_length))?;
+                    Some(Memory::Segments(segments, u64::from(n)))
+                })
+            }
             Shape::Pipe => None,
         }
         .unwrap_or(Memory::ELSEWHERE)

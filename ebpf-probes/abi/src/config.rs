@@ -190,6 +190,35 @@ pub struct KernelOffsets {
     pub reserved: u32,
 }
 
+/// BTF ids of the structures whose fields the probes read, in the running
+/// kernel; all zero where it lets no program say what lies at an address.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct KernelTypes {
+    /// `task_struct`.
+    pub task: u32,
+    /// `files_struct`.
+    pub files: u32,
+    /// `fdtable`.
+    pub fdtable: u32,
+    /// `list_head`: its first field stands for any pointer in memory.
+    pub pointer: u32,
+    /// `file`.
+    pub file: u32,
+    /// `inode`.
+    pub inode: u32,
+    /// `socket`.
+    pub socket: u32,
+    /// `sock`.
+    pub sock: u32,
+    /// `tcp_sock`.
+    pub tcp_sock: u32,
+    /// `net`.
+    pub net: u32,
+}
+
 /// Indices into the per-CPU `COUNTERS` map: what the probes handed over and
 /// what they could not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,3 +273,5 @@ pub const MAX_CGROUP_LEVEL: i32 = 8;
 pub const PREEMPT_DISABLE: i32 = 0x6d74_0001;
 /// Stands for `bpf_preempt_enable` likewise.
 pub const PREEMPT_ENABLE: i32 = 0x6d74_0002;
+/// Stands for `bpf_rdonly_cast` likewise.
+pub const CAST: i32 = 0x6d74_0003;

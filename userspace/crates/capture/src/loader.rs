@@ -8,7 +8,7 @@ use aya::maps::{MapData, RingBuf};
 use aya::programs::{ProgramError, RawTracePoint, TracePoint};
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
-use modeltap_abi::config::KernelOffsets;
+use modeltap_abi::config::{KernelOffsets, KernelTypes};
 use thiserror::Error;
 use zerocopy::IntoBytes;
 
@@ -205,16 +205,29 @@ impl Probes {
     /// [`LoadError`], with the missing feature's name.
     pub fn load(config: &Config) -> Result<Self, LoadError> {
         check()?;
+        Self::load_with(config, true).or_else(|error| {
+            if !matches!(error, LoadError::Program { .. }) {
+                return Err(error);
+            }
+            tracing::debug!(%error, "the probes are loaded without casts");
+            Self::load_with(config, false)
+        })
+    }
+
+    fn load_with(config: &Config, wants_casts: bool) -> Result<Self, LoadError> {
         let types = offsets::types()?;
         let offsets: KernelOffsets = offsets::read(&types)?;
         let mut found = Found::look(&types);
-        let object = Object::for_kernel(OBJECT, &types);
+        let ids = offsets::ids(&types);
+        let object = Object::for_kernel(OBJECT, &types, wants_casts && ids.is_some());
+        let ids: KernelTypes = ids.filter(|_| object.casts()).unwrap_or_default();
         drop(types);
         let self_tgid = std::process::id();
 
         let mut ebpf = EbpfLoader::new()
             .override_global("OFFSETS", offsets.as_bytes(), true)
             .override_global("SELF_TGID", self_tgid.as_bytes(), true)
+            .override_global("TYPES", ids.as_bytes(), true)
             .override_global("TCP", found.tcp.as_bytes(), true)
             .override_global("PAIRED", &u32::from(object.is_paired()), true)
             .override_global("URING", found.uring.as_bytes(), true)

@@ -1,7 +1,7 @@
 //! Where the running kernel keeps the fields the probes read, from its BTF.
 
 use btf_rs::{Btf, Member, Type};
-use modeltap_abi::config::KernelOffsets;
+use modeltap_abi::config::{KernelOffsets, KernelTypes};
 
 use crate::loader::LoadError;
 
@@ -54,6 +54,27 @@ pub fn read(btf: &Btf) -> Result<KernelOffsets, LoadError> {
         file_count_of_one,
         tcp_write_seq: of("tcp_sock", "write_seq")?,
         reserved: 0,
+    })
+}
+
+/// Finds the ids of the structures that those fields are in.
+pub fn ids(btf: &Btf) -> Option<KernelTypes> {
+    let id = |name| {
+        let ids = btf.resolve_ids_by_name(name).ok()?;
+        ids.into_iter()
+            .find(|id| matches!(btf.resolve_type_by_id(*id), Ok(Type::Struct(_))))
+    };
+    Some(KernelTypes {
+        task: id("task_struct")?,
+        files: id("files_struct")?,
+        fdtable: id("fdtable")?,
+        pointer: id("list_head")?,
+        file: id("file")?,
+        inode: id("inode")?,
+        socket: id("socket")?,
+        sock: id("sock")?,
+        tcp_sock: id("tcp_sock")?,
+        net: id("net")?,
     })
 }
 
