@@ -17,7 +17,7 @@ use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::{map, raw_tracepoint};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap};
 use aya_ebpf::programs::RawTracePointContext;
-use modeltap_abi::config::ListenerKey;
+use modeltap_abi::config::{ListenerKey, WORDS_OF_PORTS};
 use modeltap_abi::event::{DIRECTION_READ, KIND_ARRIVED, MAX_ARRIVALS};
 use modeltap_abi::feature::NETWORK_OWN;
 
@@ -48,6 +48,12 @@ pub static NETWORKS: HashMap<u32, u32> = HashMap::with_max_entries(4096, 0);
 /// Ports on which watched tasks began to listen.
 #[map]
 static SERVED: LruHashMap<ListenerKey, u32> = LruHashMap::with_max_entries(4096, 0);
+
+/// A bit a port: those of `SERVED`, then those of `LISTENERS`, in whatever
+/// network namespace. Bits are only set, so that one that is not says that
+/// there is nothing to look for.
+#[map]
+static PORTS: Array<u64> = Array::with_max_entries(2 * WORDS_OF_PORTS, 0);
 
 /// Sockets in watched network namespaces, by their kernel address. An entry
 /// takes memory only while its socket lives.
@@ -141,6 +147,11 @@ pub fn known<'a>(socket: Socket) -> Option<&'a mut SocketState> {
 pub fn state<'a>(socket: Socket) -> Option<&'a mut SocketState> {
     let netns = socket.netns();
     let network = NETWORKS.get_ptr(netns)?;
+    // SAFETY: the daemon alone writes the value.
+    let is_shared = unsafe { *network } != NETWORK_OWN;
+    if is_shared && !may_be_served(socket.local_port()) {
+        return None;
+    }
     if let Some(state) = known(socket) {
         return Some(state);
     }
@@ -149,8 +160,7 @@ pub fn state<'a>(socket: Socket) -> Option<&'a mut SocketState> {
     if matches!(socket.state(), tcp_state::LISTEN | tcp_state::CLOSE) || !socket.is_tcp() {
         return None;
     }
-    // SAFETY: the daemon alone writes the value.
-    if unsafe { *network } != NETWORK_OWN && !is_served(netns, socket.local_port()) {
+    if is_shared && !is_served(netns, socket.local_port()) {
         return None;
     }
     // SAFETY: nothing writes the entry.
@@ -180,6 +190,7 @@ pub fn state_changed(socket: Socket, old: u8, new: u8) {
             }
         }
         (_, tcp_state::LISTEN) if watched_cgroup().is_some() => {
+            serves(socket.local_port());
             let _ = SERVED.insert(key(socket.netns(), socket.local_port()), 1, 0);
         }
         (_, tcp_state::CLOSE) => gone(socket),
@@ -330,8 +341,32 @@ fn unseen(socket: Socket, state: &mut SocketState) {
 /// Whether a watched container serves a port of a network that it shares.
 #[inline(always)]
 pub fn is_served(netns: u32, port: u16) -> bool {
+    if !may_be_served(port) {
+        return false;
+    }
     let key = key(netns, port);
     LISTENERS.get_ptr(key).is_some() || SERVED.get_ptr(key).is_some()
+}
+
+/// Whether a port is one of those that are served in some network.
+#[inline(always)]
+fn may_be_served(port: u16) -> bool {
+    let word = u32::from(port / 64);
+    let bits = |at: u32| {
+        // SAFETY: the entry is always there.
+        PORTS
+            .get_ptr(at)
+            .map_or(0, |bits| unsafe { bits.read_volatile() })
+    };
+    (bits(word) | bits(WORDS_OF_PORTS + word)) >> (port % 64) & 1 != 0
+}
+
+/// A port of `SERVED` or `LISTENERS` that the daemon did not name.
+#[inline(always)]
+pub fn serves(port: u16) {
+    if let Some(bits) = PORTS.get_ptr_mut(u32::from(port / 64)) {
+        emit::set(bits, 1 << (port % 64));
+    }
 }
 
 #[inline(always)]

@@ -22,9 +22,9 @@ use modeltap_abi::config::{
 };
 use modeltap_abi::event::DIRECTION_READ;
 
-use crate::emit;
+use crate::emit::{self, Counts};
 use crate::kernel::Socket;
-use crate::maps::{CGROUP_COUNTS, DataEvent};
+use crate::maps::DataEvent;
 
 /// Methods with the space behind them, the first byte in the lowest; the same
 /// as the parser's where it has to find a request again (RFC 9110 section 9,
@@ -70,6 +70,7 @@ pub fn count(
     event: &DataEvent,
     direction: u16,
     captured: u32,
+    counts: Counts,
 ) {
     if connection.flags & (CONNECTION_UNIX | CONNECTION_UPGRADED) != 0 {
         return;
@@ -81,7 +82,7 @@ pub fn count(
         let write_seq = socket.write_seq();
         if may_be_request(connection, write_seq) {
             connection.request_seq = write_seq;
-            if let Some(counts) = CGROUP_COUNTS.get_ptr_mut(connection.cgroup_id) {
+            if let Some(counts) = counts {
                 // SAFETY: only the address of a field of the value is made.
                 emit::add(unsafe { &raw mut (*counts).requests }, 1);
             }
@@ -97,7 +98,7 @@ pub fn count(
             .write_seq
             .wrapping_add(event.data.position as u32)
             .wrapping_add(1);
-        if let Some(counts) = CGROUP_COUNTS.get_ptr_mut(connection.cgroup_id) {
+        if let Some(counts) = counts {
             emit::add(class_of(counts, status), 1);
         }
     }

@@ -108,6 +108,7 @@ fn accepted(call: &Call<'_>) {
         if !is_unix {
             // What it moves is then counted as lost, and it is picked up where
             // it is when there is room.
+            arrival::serves(socket.local_port());
             let _ = LISTENERS.insert(listener(socket), 1, 0);
         }
         return;

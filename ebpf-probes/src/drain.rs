@@ -11,9 +11,9 @@
 //!
 //! A socket that never waits costs one read of kernel memory a write.
 
-use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::bindings::{BPF_EXIST, BPF_F_NO_PREALLOC, BPF_NOEXIST};
 use aya_ebpf::macros::{map, raw_tracepoint};
-use aya_ebpf::maps::HashMap;
+use aya_ebpf::maps::{Array, HashMap};
 use aya_ebpf::programs::RawTracePointContext;
 use modeltap_abi::config::TrackedConnection;
 use modeltap_abi::event::KIND_DRAINED;
@@ -25,6 +25,11 @@ use crate::maps::{CONNECTIONS, field_of};
 /// Sockets whose send queue was not empty when a write returned.
 #[map]
 static WAITING: HashMap<u64, Waiting> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+/// How many there are, or more: most of the time none waits, and segments come
+/// in all the time.
+#[map]
+static N_WAITING: Array<u64> = Array::with_max_entries(1, 0);
 
 #[repr(C)]
 struct Waiting {
@@ -40,6 +45,13 @@ struct Waiting {
 #[raw_tracepoint(tracepoint = "tcp_probe")]
 pub fn tcp_probe(ctx: RawTracePointContext) -> i32 {
     let socket = Socket(ctx.arg::<u64>(0));
+    // SAFETY: the entry is always there.
+    if N_WAITING
+        .get_ptr(0)
+        .is_none_or(|n| unsafe { n.read_volatile() } == 0)
+    {
+        return 0;
+    }
     if let Some(waiting) = WAITING.get_ptr_mut(socket.0) {
         // SAFETY: the kernel keeps the value's memory for as long as this
         // program runs, and calls it under the socket's lock.
@@ -68,7 +80,7 @@ pub fn written(socket: Socket, connection: &TrackedConnection) {
         position: connection.bytes_written,
         at_ns: emit::now(),
     };
-    if WAITING.insert(socket.0, &waiting, 0).is_err() || !waits(socket) {
+    if !begin(socket, &waiting) || !waits(socket) {
         // It left meanwhile, and no segment may come that would tell.
         drained(socket, &waiting, emit::now());
     }
@@ -94,7 +106,36 @@ pub fn state_changed(socket: Socket, old: u8, new: u8) {
         // SAFETY: as in `tcp_probe`.
         drained(socket, unsafe { &*waiting }, emit::now());
     } else if new == tcp_state::CLOSE {
-        let _ = WAITING.remove(socket.0);
+        end(socket);
+    }
+}
+
+/// Has a socket wait; whether there is room for it.
+#[inline(always)]
+fn begin(socket: Socket, waiting: &Waiting) -> bool {
+    // Counted before it can be found, and once an entry.
+    count(1);
+    if WAITING
+        .insert(socket.0, waiting, BPF_NOEXIST.into())
+        .is_ok()
+    {
+        return true;
+    }
+    count(-1);
+    WAITING.insert(socket.0, waiting, BPF_EXIST.into()).is_ok()
+}
+
+#[inline(always)]
+fn end(socket: Socket) {
+    if WAITING.remove(socket.0).is_ok() {
+        count(-1);
+    }
+}
+
+#[inline(always)]
+fn count(n: i64) {
+    if let Some(n_waiting) = N_WAITING.get_ptr_mut(0) {
+        emit::add(n_waiting, n.cast_unsigned());
     }
 }
 
@@ -109,6 +150,6 @@ fn drained(socket: Socket, waiting: &Waiting, at_ns: u64) {
     }
     let connection = (waiting.opened_ns, waiting.cgroup_id);
     // Two processors may both come here: the daemon keeps the first it is told.
-    let _ = WAITING.remove(socket.0);
+    end(socket);
     emit::moment(KIND_DRAINED, socket, connection, at_ns, position);
 }

@@ -3,7 +3,7 @@
 use core::mem::size_of;
 
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_output};
-use modeltap_abi::config::{COUNTS_ONLY, Counter, TrackedConnection};
+use modeltap_abi::config::{COUNTS_ONLY, CgroupCounters, Counter, TrackedConnection};
 use modeltap_abi::event::{
     ConnectionClosed, ConnectionOpened, Data, EventHeader, FAMILY_UNIX, KIND_CONNECTION_CLOSED,
     KIND_CONNECTION_OPENED, MAX_CAPTURE_BYTES, Moment,
@@ -44,6 +44,18 @@ pub fn add(value: *mut u64, n: u64) {
     }
     #[cfg(not(target_arch = "bpf"))]
     let _ = (value, n);
+}
+
+/// Sets bits of a map's value, as [`add`] adds.
+#[inline(always)]
+pub fn set(value: *mut u64, bits: u64) {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: as in `add`.
+    unsafe {
+        core::arch::asm!("lock *(u64 *)({0} + 0) |= {1}", in(reg) value, in(reg) bits);
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    let _ = (value, bits);
 }
 
 /// Counts an event of `length` bytes on a connection that is not tracked,
@@ -163,13 +175,15 @@ pub fn moment(kind: u32, socket: Socket, connection: (u64, u64), at_ns: u64, pos
 
 /// Reports moved bytes: the event must be filled in.
 #[inline(always)]
-pub fn data(event: *const DataEvent, cgroup_id: u64, length: u32, captured: u32) {
+pub fn data(event: *const DataEvent, counts: Counts, length: u32, captured: u32) {
     if counts_only() {
-        account(cgroup_id, false, Some(length));
+        account_in(counts, false, Some(length));
         return;
     }
     let size = size_of::<Data>() as u64 + u64::from(captured & MAX_CAPTURE_BYTES as u32);
-    if output(event, size, cgroup_id, Some(length)) {
+    let is_in = into_ring(event, size);
+    account_in(counts, is_in, Some(length));
+    if is_in {
         count(Counter::BytesCaptured, u64::from(captured));
     }
 }
@@ -225,6 +239,20 @@ fn into_ring<T>(event: *const T, size: u64) -> bool {
 
 #[inline(always)]
 fn account(cgroup_id: u64, is_in: bool, moved: Option<u32>) {
+    account_in(counts_of(cgroup_id), is_in, moved);
+}
+
+/// What is counted of a cgroup, if it is watched still.
+pub type Counts = Option<*mut CgroupCounters>;
+
+/// To be looked up once an event.
+#[inline(always)]
+pub fn counts_of(cgroup_id: u64) -> Counts {
+    CGROUP_COUNTS.get_ptr_mut(cgroup_id)
+}
+
+#[inline(always)]
+fn account_in(counts: Counts, is_in: bool, moved: Option<u32>) {
     let (events, bytes) = if is_in {
         (Counter::EventsSubmitted, Counter::BytesSubmitted)
     } else {
@@ -234,9 +262,7 @@ fn account(cgroup_id: u64, is_in: bool, moved: Option<u32>) {
     if let Some(length) = moved {
         count(bytes, u64::from(length));
     }
-    let Some(counts) = CGROUP_COUNTS.get_ptr_mut(cgroup_id) else {
-        return;
-    };
+    let Some(counts) = counts else { return };
     // SAFETY: only addresses of fields of the map's value are made.
     let (events, bytes) = unsafe {
         if is_in {

@@ -2,10 +2,30 @@
 
 use aya_ebpf::helpers::generated::{
     bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_get_current_pid_tgid,
+    bpf_get_smp_processor_id,
 };
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::Array;
 use modeltap_abi::config::MAX_CGROUP_LEVEL;
 
 use crate::maps::{CGROUPS, SELF_TGID};
+
+/// Cgroups that a processor remembers, by the lowest bits of their ids: tasks
+/// that talk to each other take turns.
+const REMEMBERED: u32 = 4;
+/// Processors that remember; more of them share.
+const REMEMBERING: u32 = 256;
+/// Odd and large, so that two cgroups of two generations do not meet.
+const GENERATION: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// How often the daemon added to `CGROUPS`; it counts behind the entry.
+#[map]
+static GENERATIONS: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Cgroups that a processor last found not to be watched, each with the
+/// generation before it looked: tasks that are not watched come here most.
+#[map]
+static UNWATCHED: Array<u64> = Array::with_max_entries(REMEMBERING * REMEMBERED, 0);
 
 /// The watched cgroup the calling task runs in or below, unless the task is
 /// the daemon's own.
@@ -24,8 +44,25 @@ pub fn tgid() -> u32 {
 
 #[inline(always)]
 fn watched_ancestor() -> Option<u64> {
-    // SAFETY: the helper has no preconditions.
-    let own = unsafe { bpf_get_current_cgroup_id() };
+    // SAFETY: the helpers have no preconditions.
+    let (own, processor) = unsafe { (bpf_get_current_cgroup_id(), bpf_get_smp_processor_id()) };
+    let generation = GENERATIONS.get_ptr(0)?;
+    // SAFETY: the entries are always there, and written as a whole.
+    let now = own.wrapping_add(unsafe { generation.read_volatile() }.wrapping_mul(GENERATION));
+    let slot = processor % REMEMBERING * REMEMBERED + own as u32 % REMEMBERED;
+    let unwatched = UNWATCHED.get_ptr_mut(slot)?;
+    if unsafe { unwatched.read_volatile() } == now {
+        return None;
+    }
+    let watched = watched_of(own);
+    if watched.is_none() {
+        unsafe { unwatched.write_volatile(now) };
+    }
+    watched
+}
+
+#[inline(always)]
+fn watched_of(own: u64) -> Option<u64> {
     if is_watched(own) {
         return Some(own);
     }

@@ -230,12 +230,13 @@ pub(crate) fn report(
     let captured = match *memory {
         Memory::Buffer(address) => copy_buffer(event, address, wanted, cgroup_id),
         Memory::Messages(messages, n) => segments::copy_messages(messages, n, wanted, cgroup_id),
-        Memory::Segments(segments, n) => segments::copy(segments, n, wanted, cgroup_id),
+        Memory::Segments(segments, n) => segments::copy(event, segments, n, wanted, cgroup_id),
     };
     connection.turn_captured = connection.turn_captured.saturating_add(captured);
     event.data.captured = captured;
-    beginnings::count(socket, connection, event, direction, captured);
-    emit::data(event, cgroup_id, length, captured);
+    let counts = emit::counts_of(cgroup_id);
+    beginnings::count(socket, connection, event, direction, captured, counts);
+    emit::data(event, counts, length, captured);
     if waits {
         drain::written(socket, connection);
     }

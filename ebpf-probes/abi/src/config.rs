@@ -262,6 +262,9 @@ impl Counter {
 /// Entries of the `CGROUPS` and `CGROUP_COUNTS` maps: cgroups watched at once.
 /// The counts take 0.4 MB a processor.
 pub const MAX_CGROUPS: u32 = 4096;
+/// Half of the entries of the `PORTS` map, of 64 ports each: the second half is
+/// the daemon's.
+pub const WORDS_OF_PORTS: u32 = 65_536 / 64;
 /// Entries of the `COUNTERS` map; a power of two, with room to grow.
 pub const COUNTERS: u32 = 16;
 /// Ancestors of the calling task's cgroup that are looked up, the deepest

@@ -11,7 +11,7 @@ use aya::programs::{ProgramError, RawTracePoint, RawTracePointRunOptions, TestRu
 use aya::sys::{Stats, SyscallError, enable_stats};
 use aya::util::nr_cpus;
 use modeltap_abi::config::{
-    COUNTS_ONLY, CaptureConfig, CgroupCounters, Counter, TrackedConnection,
+    COUNTS_ONLY, CaptureConfig, CgroupCounters, Counter, TrackedConnection, WORDS_OF_PORTS,
 };
 use modeltap_abi::feature::{NETWORK_OWN, NETWORK_SHARED};
 use modeltap_core::accounting::{CgroupCounts, ProgramCost};
@@ -33,6 +33,8 @@ pub struct Control {
     maps: Maps,
     /// Holds the program that sweeps.
     ebpf: Arc<Ebpf>,
+    /// Cgroups that were added to those watched.
+    generation: u64,
     known_listeners: HashSet<[u32; 2]>,
     known_networks: BTreeMap<u32, Network>,
 }
@@ -45,6 +47,8 @@ pub(crate) struct Maps {
     listeners: HashMap<MapData, [u32; 2], u32>,
     connections: HashMap<MapData, u64, TrackedBytes>,
     counters: PerCpuArray<MapData, u64>,
+    generations: Array<MapData, u64>,
+    ports: Array<MapData, u64>,
     networks: HashMap<MapData, u32, u32>,
     unseen: HashMap<MapData, u64, u64>,
 }
@@ -130,6 +134,8 @@ impl Maps {
             listeners: take!("LISTENERS"),
             connections: take!("CONNECTIONS"),
             counters: take!("COUNTERS"),
+            generations: take!("GENERATIONS"),
+            ports: take!("PORTS"),
             networks: take!("NETWORKS"),
             unseen: take!("UNSEEN"),
         })
@@ -141,6 +147,7 @@ impl Control {
         Self {
             maps,
             ebpf,
+            generation: 0,
             known_listeners: HashSet::new(),
             known_networks: BTreeMap::new(),
         }
@@ -215,7 +222,10 @@ impl Control {
             let zero = PerCpuValues::try_from(vec![[0; size_of::<CgroupCounters>()]; n_cpus])?;
             self.maps.cgroup_counts.insert(cgroup.0, zero, NO_REPLACE)?;
         }
-        self.maps.cgroups.insert(cgroup.0, 1, 0)
+        self.maps.cgroups.insert(cgroup.0, 1, 0)?;
+        // What the processors remember not to be watched is no longer sure.
+        self.generation += 1;
+        self.maps.generations.set(0, self.generation, 0)
     }
 
     /// Stops watching a cgroup and forgets its counts; gives the last of them.
@@ -286,7 +296,9 @@ impl Control {
             let _ = self.maps.listeners.remove(gone);
         }
         for new in wanted.difference(&self.known_listeners) {
-            if let Err(error) = self.maps.listeners.insert(new, 1, 0) {
+            let known = know_port(&mut self.maps.ports, new[1])
+                .and_then(|()| self.maps.listeners.insert(new, 1, 0));
+            if let Err(error) = known {
                 tracing::warn!(%error, port = new[1], "a listening port could not be made known");
             }
         }
@@ -362,4 +374,10 @@ impl Control {
             runs_skipped: skipped::count(&self.ebpf),
         }
     }
+}
+/// Sets the bit of a port that the probes may find served.
+fn know_port(ports: &mut Array<MapData, u64>, port: u32) -> Result<(), MapError> {
+    let word = WORDS_OF_PORTS + port / 64;
+    let bits = ports.get(&word, 0)?;
+    ports.set(word, bits | 1 << (port % 64), 0)
 }

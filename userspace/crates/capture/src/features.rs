@@ -63,6 +63,8 @@ pub(crate) struct Found {
     pub(crate) tcp: TcpOffsets,
     pub(crate) uring: UringOffsets,
     submit: &'static str,
+    /// Whether the kernel refused a program of a feature that it should have.
+    pub(crate) is_refused: bool,
 }
 
 impl Found {
@@ -85,6 +87,7 @@ impl Found {
             tcp,
             uring,
             submit,
+            is_refused: false,
         }
     }
 
@@ -92,6 +95,7 @@ impl Found {
     /// that the kernel refuses takes its feature with it.
     pub(crate) fn attach(&mut self, ebpf: &mut Ebpf) -> u32 {
         let mut n_programs = 0;
+        let mut is_refused = false;
         let mut attach = |feature: &mut Feature, names: &[&'static str], submit: &str| {
             if !feature.is_seen() {
                 return;
@@ -101,6 +105,7 @@ impl Found {
                 match attach(ebpf, name, tracepoint) {
                     Ok(()) => n_programs += 1,
                     Err(because) => {
+                        is_refused = true;
                         *feature = Feature::Unseen { because };
                         return;
                     }
@@ -113,6 +118,7 @@ impl Found {
             self.features.io_uring = self.features.arrival.clone();
         }
         attach(&mut self.features.io_uring, &URING, self.submit);
+        self.is_refused = is_refused;
         n_programs
     }
 }

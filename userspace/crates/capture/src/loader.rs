@@ -194,6 +194,7 @@ pub struct Probes {
     logger: Option<Logger>,
     n_programs: u32,
     features: Features,
+    is_refused: bool,
 }
 
 impl Probes {
@@ -205,13 +206,16 @@ impl Probes {
     /// [`LoadError`], with the missing feature's name.
     pub fn load(config: &Config) -> Result<Self, LoadError> {
         check()?;
-        Self::load_with(config, true).or_else(|error| {
-            if !matches!(error, LoadError::Program { .. }) {
-                return Err(error);
-            }
-            tracing::debug!(%error, "the probes are loaded without casts");
-            Self::load_with(config, false)
-        })
+        let with_casts = Self::load_with(config, true);
+        let is_refused = match &with_casts {
+            Ok(probes) => probes.is_refused,
+            Err(error) => matches!(error, LoadError::Program { .. }),
+        };
+        if is_refused {
+            drop(with_casts);
+            return Self::load_with(config, false);
+        }
+        with_casts
     }
 
     fn load_with(config: &Config, wants_casts: bool) -> Result<Self, LoadError> {
@@ -277,6 +281,7 @@ impl Probes {
             logger,
             n_programs,
             features: found.features,
+            is_refused: found.is_refused,
         })
     }
 
