@@ -10,13 +10,14 @@ use modeltap_abi::config::MAX_CGROUP_LEVEL;
 
 use crate::maps::{CGROUPS, SELF_TGID};
 
-/// Cgroups that a processor remembers, by the lowest bits of their ids: tasks
-/// that talk to each other take turns.
-const REMEMBERED: u32 = 4;
+/// Cgroups that a processor remembers, a power of two: tasks that talk to each
+/// other take turns.
+const REMEMBERED: u32 = 16;
 /// Processors that remember; more of them share.
 const REMEMBERING: u32 = 256;
-/// Odd and large, so that two cgroups of two generations do not meet.
-const GENERATION: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Odd and large, so that two cgroups of two generations do not meet, and ids,
+/// which differ by the number of a cgroup's files, spread.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// How often the daemon added to `CGROUPS`; it counts behind the entry.
 #[map]
@@ -48,8 +49,9 @@ fn watched_ancestor() -> Option<u64> {
     let (own, processor) = unsafe { (bpf_get_current_cgroup_id(), bpf_get_smp_processor_id()) };
     let generation = GENERATIONS.get_ptr(0)?;
     // SAFETY: the entries are always there, and written as a whole.
-    let now = own.wrapping_add(unsafe { generation.read_volatile() }.wrapping_mul(GENERATION));
-    let slot = processor % REMEMBERING * REMEMBERED + own as u32 % REMEMBERED;
+    let now = own.wrapping_add(unsafe { generation.read_volatile() }.wrapping_mul(SPREAD));
+    let spread = own.wrapping_mul(SPREAD) >> (64 - REMEMBERED.ilog2());
+    let slot = processor % REMEMBERING * REMEMBERED + spread as u32;
     let unwatched = UNWATCHED.get_ptr_mut(slot)?;
     if unsafe { unwatched.read_volatile() } == now {
         return None;
