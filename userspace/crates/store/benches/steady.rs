@@ -84,6 +84,51 @@ fn main() {
         }
     }
     println!("{:?} of wall time; {:?}", began.elapsed(), reader.stats());
+    writer.close();
+    drop(reader);
+    tell_columns(&path, n_services);
+}
+
+/// Which columns take the room. A segment reaches to the next one of its
+/// block, or to the block's end.
+fn tell_columns(path: &Path, n_services: u64) {
+    let connection = duckdb::Connection::open(path).expect("the file opens");
+    let tables = "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()";
+    let mut statement = connection.prepare(tables).expect("a query");
+    let names = statement.query_map([], |row| row.get::<_, String>(0));
+    let segments: Vec<String> = names
+        .expect("tables")
+        .flatten()
+        .map(|name| {
+            format!(
+                "SELECT '{name}' AS t, column_name AS c, count, compression, block_id, \
+                 block_offset, len(additional_block_ids) AS more \
+                 FROM pragma_storage_info('{name}') WHERE block_id >= 0"
+            )
+        })
+        .collect();
+    let sql = format!(
+        "SELECT t, c, count(*), string_agg(DISTINCT compression, ' '), sum(size)::UBIGINT FROM ( \
+         SELECT *, coalesce(lead(block_offset) OVER (PARTITION BY block_id ORDER BY block_offset), \
+         262144) - block_offset + more * 262144 AS size FROM ({})) GROUP BY 1, 2 \
+         HAVING sum(size) > 100000 ORDER BY 5 DESC LIMIT 40",
+        segments.join(" UNION ALL ")
+    );
+    println!("| table | column | segments | compression | MB a service |\n|---|---|---|---|---|");
+    let mut statement = connection.prepare(&sql).expect("a query");
+    let mut rows = statement.query([]).expect("an answer");
+    while let Some(row) = rows.next().expect("a row") {
+        let name = |at| row.get::<_, String>(at).expect("a text");
+        let number = |at| row.get::<_, u64>(at).expect("a number");
+        println!(
+            "| {} | {} | {} | {} | {:.3} |",
+            name(0),
+            name(1),
+            number(2),
+            name(3),
+            number(4) as f64 / n_services as f64 / 1e6
+        );
+    }
 }
 
 fn tell(writer: &Writer, path: &Path, n_services: u64, seconds: u64) {
