@@ -36,7 +36,9 @@ use crate::clerk::Clerk;
 use crate::config::{self, Config};
 use crate::confine::{self, Needs};
 use crate::journal::Journal;
-use crate::pipeline::{Counter, Input, ParserReport, Permissions, Tracker, next_second};
+use crate::pipeline::{
+    Counter, Input, ParserReport, Permissions, Tracker, keep_interval, next_second,
+};
 use crate::recorder::{Recorder, Tap};
 use crate::resources::{self, Targets};
 use crate::telemetry::{Telemetry, render};
@@ -322,6 +324,7 @@ impl Counting {
         writer: Writer,
     ) {
         let mut second = Box::pin(next_second());
+        let mut so_far = keep_interval();
         let mut anchor = clock::anchor();
         self.journal.started(anchor.unix);
         loop {
@@ -337,7 +340,12 @@ impl Counting {
                     anchor = clock::anchor();
                     let batch = self.tick(anchor.unix);
                     writer.append(self.evaluate(anchor.unix, batch).await);
+                    if !self.daemon.borrow().leaves_details_out() {
+                        writer.keep(self.counter.minute_so_far());
+                    }
+                    so_far.reset();
                 }
+                _ = so_far.tick() => writer.keep(self.counter.second_so_far()),
             }
         }
         let end = clock::anchor().unix;
@@ -361,8 +369,7 @@ impl Counting {
     /// Closes the second that is over and gives what it brought.
     pub fn tick(&mut self, now: UnixNs) -> Batch {
         let mut batch = self.counter.tick(now);
-        let spending = self.daemon.borrow().spending;
-        if spending.is_some_and(|spending| spending.step > 0) {
+        if self.daemon.borrow().leaves_details_out() {
             batch.exemplars.clear();
         }
         batch.events.extend(self.journal.take());

@@ -21,6 +21,8 @@ pub struct Journal {
     is_noticed: bool,
     is_failing: bool,
     n_rows_dropped: u64,
+    /// Rows that the disk had lost at the last look: for good, and for a while.
+    disk_lost: (u64, u64),
     /// How much was left out at the last look.
     reduction: u8,
 }
@@ -56,6 +58,16 @@ impl Journal {
             self.note(now, TimelineKind::HistoryTrouble, notice);
         }
         self.is_noticed = true;
+        let disk_lost = (store.n_lost_by_disk, store.n_written_again);
+        if disk_lost != self.disk_lost {
+            let detail = format!(
+                "the disk lost rows that it had acknowledged: {} are missing, {} were written again",
+                disk_lost.0.saturating_sub(self.disk_lost.0),
+                disk_lost.1.saturating_sub(self.disk_lost.1)
+            );
+            self.note(now, TimelineKind::HistoryTrouble, &detail);
+            self.disk_lost = disk_lost;
+        }
         match (&store.error, self.is_failing) {
             (Some(error), false) => {
                 let detail = format!("history cannot be written: {error}");
@@ -178,6 +190,9 @@ mod tests {
                 rollups: n.min(6) * 7,
                 ..Counts::default()
             };
+            if n == 5 {
+                (store.n_lost_by_disk, store.n_written_again) = (3, 40);
+            }
             journal.look(&accounting, &store, second(n));
         }
         journal.stopped(second(11));
@@ -187,6 +202,8 @@ mod tests {
                 concat!("daemon_started ", env!("CARGO_PKG_VERSION")),
                 "history_trouble a file was kept aside",
                 "history_trouble history cannot be written: no space",
+                "history_trouble the disk lost rows that it had acknowledged: 3 are missing, \
+                 40 were written again",
                 "history_trouble history is written again; 21 rows are missing",
                 "daemon_stopped ",
             ]

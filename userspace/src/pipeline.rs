@@ -4,6 +4,8 @@
 //! Channels are bounded. The aggregator may make the tracker wait and the
 //! tracker the drain; only the drain drops, and it counts what it drops.
 
+mod so_far;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +28,7 @@ use modeltap_protocol::{ConnectionTable, Stats};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+pub use self::so_far::keep_interval;
 use crate::recorder::Tap;
 use crate::telemetry::CounterState;
 

@@ -255,5 +255,9 @@ fn history(store: &modeltap_store::Stats) -> HistoryState {
         used_bytes: store.used_bytes,
         n_reclaimed: store.n_reclaimed,
         given_up_before: store.given_up_before,
+        n_waiting: store.n_waiting,
+        waiting_for: store.waiting_for,
+        n_lost_by_disk: store.n_lost_by_disk,
+        n_written_again: store.n_written_again,
     }
 }

@@ -140,6 +140,20 @@ pub struct StoreStatus {
     /// Rows of every kind that could not be queued or written since the start.
     #[serde(default)]
     pub rows_dropped: StoreRows,
+    /// Rows that wait in memory to be written: some for a moment each second,
+    /// more while the disk is full, slow or failing.
+    #[serde(default)]
+    pub rows_waiting: u64,
+    /// For how long the oldest of them have waited, in seconds.
+    #[serde(default)]
+    pub waiting_seconds: f64,
+    /// Rows that the disk lost though it had acknowledged them, and that could
+    /// not be written again; they are among `rows_dropped` too.
+    #[serde(default)]
+    pub rows_lost_by_disk: u64,
+    /// Rows that the disk lost likewise, and that were written again.
+    #[serde(default)]
+    pub rows_written_again: u64,
 }
 
 /// Rows of history by kind.

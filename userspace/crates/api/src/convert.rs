@@ -100,6 +100,10 @@ pub fn status(state: &DaemonState, services: &[ServiceSnapshot]) -> wire::Status
             given_up_before_unix_ms: state.store.given_up_before.map(|at| at.millis()),
             rows_written: history::rows(&state.store.written),
             rows_dropped: history::rows(&state.store.dropped),
+            rows_waiting: state.store.n_waiting,
+            waiting_seconds: state.store.waiting_for.as_secs_f64(),
+            rows_lost_by_disk: state.store.n_lost_by_disk,
+            rows_written_again: state.store.n_written_again,
         },
         docker: wire::DockerStatus {
             state: docker,

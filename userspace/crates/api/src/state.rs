@@ -56,6 +56,14 @@ pub struct DaemonState {
     pub spending: Option<Spending>,
 }
 
+impl DaemonState {
+    /// Whether single requests are not kept, to stay within the budget.
+    #[must_use]
+    pub fn leaves_details_out(&self) -> bool {
+        self.spending.is_some_and(|spending| spending.step > 0)
+    }
+}
+
 /// The host that is watched; what it does not tell is empty or zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Host {

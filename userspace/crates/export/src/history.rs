@@ -1,5 +1,7 @@
 //! How history is written, and what room it takes.
 
+use std::time::Duration;
+
 use modeltap_core::time::UnixNs;
 
 use crate::NS_PER_SECOND;
@@ -20,6 +22,14 @@ pub struct HistoryState {
     pub n_reclaimed: u64,
     /// Everything before this was given up for want of room.
     pub given_up_before: Option<UnixNs>,
+    /// Rows that wait to be written, and for how long the oldest have.
+    pub n_waiting: u64,
+    /// See `n_waiting`.
+    pub waiting_for: Duration,
+    /// Acknowledged rows that the disk lost for good.
+    pub n_lost_by_disk: u64,
+    /// Acknowledged rows that the disk lost and that are written again.
+    pub n_written_again: u64,
 }
 
 /// Rows of one kind since the start.
@@ -72,6 +82,16 @@ pub(crate) fn history(text: &mut Text, history: &HistoryState) {
             "Copies of history into a smaller file.",
             history.n_reclaimed,
         ),
+        (
+            "modeltap_store_rows_lost_by_disk_total",
+            "Rows of history that the disk lost though it had acknowledged them; among those dropped.",
+            history.n_lost_by_disk,
+        ),
+        (
+            "modeltap_store_rows_written_again_total",
+            "Rows of history that the disk lost likewise, and that were written again.",
+            history.n_written_again,
+        ),
     ];
     for (name, help, n) in counters {
         text.one(name, Kind::Counter, help, n as f64);
@@ -80,16 +100,26 @@ pub(crate) fn history(text: &mut Text, history: &HistoryState) {
         (
             "modeltap_store_size_bytes",
             "Size of history's file and its log.",
-            history.size_bytes,
+            history.size_bytes as f64,
         ),
         (
             "modeltap_store_used_bytes",
             "Part of history's file that is in use; the rest is taken by new rows first.",
-            history.used_bytes,
+            history.used_bytes as f64,
+        ),
+        (
+            "modeltap_store_rows_waiting",
+            "Rows of history that wait in memory to be written.",
+            history.n_waiting as f64,
+        ),
+        (
+            "modeltap_store_waiting_seconds",
+            "For how long the oldest of them have waited.",
+            history.waiting_for.as_secs_f64(),
         ),
     ];
     for (name, help, n) in gauges {
-        text.one(name, Kind::Gauge, help, n as f64);
+        text.one(name, Kind::Gauge, help, n);
     }
     text.family(
         "modeltap_store_given_up_before_timestamp_seconds",

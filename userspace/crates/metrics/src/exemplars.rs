@@ -62,6 +62,11 @@ impl Exemplars {
         kept.slow.into_iter().chain(kept.failed)
     }
 
+    /// What is kept of the minute so far.
+    pub(crate) fn so_far(&self) -> impl Iterator<Item = &Exemplar> {
+        self.slow.iter().chain(&self.failed)
+    }
+
     fn keep_slow(&mut self, slow: Exemplar) {
         if self.slow.len() < MAX_SLOW {
             self.slow.push(slow);

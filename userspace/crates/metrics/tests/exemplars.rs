@@ -98,3 +98,26 @@ fn request_whose_end_was_lost_is_not_among_the_slowest() {
     aggregator.finish();
     assert!(aggregator.take_exemplars().is_empty());
 }
+
+#[test]
+fn what_is_open_is_told_so_far_and_comes_whole_at_its_end() {
+    let mut aggregator = Aggregator::new(Config::default());
+    assert!(aggregator.rollups_so_far().is_empty());
+    let (a, b) = (container("a", "a-1"), container("b", "b-1"));
+    for n in 1..=5_u32 {
+        aggregator.record(request("/a", 200, 1.1, MS * n), &a, ANCHOR);
+        aggregator.record(request("/b", 500, 1.1, MS * n), &b, ANCHOR);
+        let so_far = aggregator.rollups_so_far();
+        assert_eq!(so_far.len(), 2);
+        for rollup in so_far {
+            assert_eq!(rollup.figures.duration.count(), u64::from(n));
+        }
+        // The slowest of both, and the failed ones of the second.
+        assert_eq!(aggregator.exemplars_so_far().len(), 3 * n as usize);
+    }
+    let mut so_far = aggregator.rollups_so_far();
+    so_far.sort_by(|a, b| a.key.cmp(&b.key));
+    assert_eq!(aggregator.tick(at(2.0)), so_far);
+    assert!(aggregator.rollups_so_far().is_empty());
+    assert_eq!(aggregator.exemplars_so_far().len(), 15);
+}

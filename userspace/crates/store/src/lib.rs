@@ -14,8 +14,11 @@
 //! - A file that cannot be used is never deleted or overwritten: it is moved
 //!   aside under a name with the time, and a new one is begun.
 //! - While the disk refuses, writing is tried again every second, and resumes
-//!   by itself. A log of which it is not known what it holds is never written
+//!   by itself. What a disk lost though it had acknowledged it is written
+//!   again, or told. A log of which it is not known what it holds is never written
 //!   to: the database is opened anew first, as after a crash.
+//! - What was handed over is in a file at once, if not in the database yet:
+//!   ending the process by force takes nothing of it.
 #![forbid(unsafe_code)]
 
 mod alerts;
@@ -41,6 +44,7 @@ mod scan;
 mod schema;
 mod shared;
 mod sums;
+mod tail;
 mod tiers;
 mod uncut;
 mod watch;

@@ -1,7 +1,7 @@
 //! What waits to be written.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use duckdb::arrow::array::RecordBatch;
 use modeltap_core::alert::{Alert, Delivery};
@@ -15,23 +15,31 @@ use crate::shared::Counts;
 /// Bytes kept while the disk refuses them; the oldest give way. That is three
 /// minutes of 500 busy series.
 const MAX_PENDING_BYTES: usize = 16 << 20;
+/// Bytes kept of what was committed, for a disk that loses it all the same;
+/// and batches whose counts are known then.
+const MAX_COMMITTED_BYTES: usize = 4 << 20;
+const MAX_COMMITTED: usize = 600;
 
 /// Rows of one batch that wait for their transaction.
 pub(crate) struct Batch {
     pub(crate) number: u64,
+    /// When it was handed over.
+    pub(crate) at: Instant,
     pub(crate) counts: Counts,
     /// Rows by table.
     pub(crate) rows: Vec<(&'static str, RecordBatch)>,
     pub(crate) alerts: Vec<Alert>,
     pub(crate) deliveries: Vec<Delivery>,
     n_bytes: usize,
+    /// It was counted as written before.
+    is_again: bool,
 }
 
 impl Batch {
     /// Makes rows of everything in `batch`, and tells what of it fits no
     /// table: a width that no tier has is a mistake of the caller's.
-    fn new(number: u64, batch: history::Batch) -> (Self, Counts) {
-        let mut counts = Counts::of(&batch);
+    pub(crate) fn new(number: u64, at: Instant, batch: &history::Batch) -> (Self, Counts) {
+        let mut counts = Counts::of(batch);
         let mut misfits = Counts::default();
         let mut rows = Vec::new();
         let mut n_fit = 0;
@@ -80,11 +88,13 @@ impl Batch {
         let n_bytes = of_rows.sum::<usize>() + n_told * 512;
         let waiting = Self {
             number,
+            at,
             counts,
             rows,
-            alerts: batch.alerts,
-            deliveries: batch.deliveries,
+            alerts: batch.alerts.clone(),
+            deliveries: batch.deliveries.clone(),
             n_bytes,
+            is_again: false,
         };
         (waiting, misfits)
     }
@@ -107,8 +117,10 @@ impl Batch {
 #[derive(Default)]
 pub(crate) struct Pending {
     batches: VecDeque<Batch>,
-    n_numbered: u64,
     n_bytes: usize,
+    /// What was committed last; of the older ones the counts alone.
+    committed: VecDeque<Batch>,
+    n_committed_bytes: usize,
 }
 
 impl Pending {
@@ -119,6 +131,12 @@ impl Pending {
     /// Number of the newest batch.
     pub(crate) fn last(&self) -> Option<u64> {
         self.batches.back().map(|batch| batch.number)
+    }
+
+    /// Rows that wait, and since when the oldest do.
+    pub(crate) fn waiting(&self) -> (u64, Option<Instant>) {
+        let n_rows = self.batches.iter().map(|batch| batch.counts.total());
+        (n_rows.sum(), self.batches.front().map(|batch| batch.at))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Batch> + Clone {
@@ -132,16 +150,10 @@ impl Pending {
             .map(|(_, rows)| rows)
     }
 
-    /// Rows of rollups, of any width.
-    pub(crate) fn rollups(&self) -> impl Iterator<Item = &RecordBatch> {
-        TIERS.iter().flat_map(|tier| self.rows_of(tier.table))
-    }
-
     /// Takes a batch, and tells what was dropped for it.
-    pub(crate) fn push(&mut self, batch: history::Batch) -> Counts {
-        let (batch, mut dropped) = Batch::new(self.n_numbered + 1, batch);
+    pub(crate) fn push(&mut self, number: u64, at: Instant, batch: &history::Batch) -> Counts {
+        let (batch, mut dropped) = Batch::new(number, at, batch);
         if !batch.counts.is_zero() {
-            self.n_numbered += 1;
             self.n_bytes += batch.n_bytes;
             self.batches.push_back(batch);
         }
@@ -164,14 +176,50 @@ impl Pending {
         dropped
     }
 
-    /// Forgets batches up to a number, and tells what was in them.
+    /// Lets go of batches up to a number, which are committed, and tells what
+    /// is written that was not before.
     pub(crate) fn forget(&mut self, written: u64) -> Counts {
         let mut counts = Counts::default();
-        while let Some(batch) = self.batches.pop_front_if(|batch| batch.number <= written) {
+        while let Some(mut batch) = self.batches.pop_front_if(|batch| batch.number <= written) {
             self.n_bytes -= batch.n_bytes;
-            counts.add(batch.counts);
+            if !batch.is_again {
+                counts.add(batch.counts);
+            }
+            batch.is_again = true;
+            self.n_committed_bytes += batch.n_bytes;
+            self.committed.push_back(batch);
+        }
+        for batch in &mut self.committed {
+            if self.n_committed_bytes <= MAX_COMMITTED_BYTES {
+                break;
+            }
+            self.n_committed_bytes -= std::mem::take(&mut batch.n_bytes);
+            batch.rows.clear();
+            batch.alerts.clear();
+            batch.deliveries.clear();
+        }
+        while self.committed.len() > MAX_COMMITTED {
+            self.committed.pop_front();
         }
         counts
+    }
+
+    /// Takes back what was committed behind a number, because the disk lost
+    /// it: gives the rows that wait to be written again, and those that are
+    /// here no longer.
+    pub(crate) fn take_back(&mut self, written: u64) -> (Counts, Counts) {
+        let (mut again, mut lost) = (Counts::default(), Counts::default());
+        while let Some(batch) = self.committed.pop_back_if(|batch| batch.number > written) {
+            if batch.n_bytes == 0 {
+                lost.add(batch.counts);
+                continue;
+            }
+            again.add(batch.counts);
+            self.n_committed_bytes -= batch.n_bytes;
+            self.n_bytes += batch.n_bytes;
+            self.batches.push_front(batch);
+        }
+        (again, lost)
     }
 }
 
@@ -202,8 +250,9 @@ mod tests {
         let mut pending = Pending::default();
         let mut dropped = Counts::default();
         let n_batches = 200;
-        for _ in 0..n_batches {
-            dropped.add(pending.push(batch("12 events lost", 1_000)));
+        for number in 1..=n_batches {
+            let batch = batch("12 events lost", 1_000);
+            dropped.add(pending.push(number, Instant::now(), &batch));
             assert!(pending.n_bytes <= MAX_PENDING_BYTES);
         }
         assert!(dropped.exemplars > 0);
@@ -224,11 +273,35 @@ mod tests {
             width: Duration::from_secs(seconds),
             figures: Default::default(),
         };
-        let dropped = pending.push(history::Batch {
+        let batch = history::Batch {
             resources: vec![rollup(1), rollup(7), rollup(60)],
             ..history::Batch::default()
-        });
+        };
+        let dropped = pending.push(1, Instant::now(), &batch);
         assert_eq!(dropped.resources, 1);
         assert_eq!(pending.forget(1).resources, 2);
+    }
+
+    #[test]
+    fn what_a_disk_lost_of_committed_batches_is_written_again_or_told() {
+        let mut pending = Pending::default();
+        let (n_batches, n_exemplars) = (40, 1_000);
+        for number in 1..=n_batches {
+            pending.push(number, Instant::now(), &batch("", n_exemplars));
+            assert_eq!(pending.forget(number).exemplars, n_exemplars as u64);
+            assert!(pending.n_committed_bytes <= MAX_COMMITTED_BYTES);
+        }
+        assert_eq!(pending.take_back(n_batches), Default::default());
+        let (again, lost) = pending.take_back(10);
+        assert!(again.events >= 5 && lost.events >= 5, "{again:?} {lost:?}");
+        assert_eq!(again.events + lost.events, n_batches - 10);
+        assert_eq!(again.exemplars, again.events * n_exemplars as u64);
+        let numbers: Vec<u64> = pending.iter().map(|batch| batch.number).collect();
+        let first = n_batches - again.events + 1;
+        assert_eq!(numbers, (first..=n_batches).collect::<Vec<_>>());
+        assert_eq!(pending.waiting().0, again.total());
+        // They count as written once.
+        assert!(pending.forget(n_batches).is_zero());
+        assert!(pending.is_empty());
     }
 }

@@ -1,8 +1,9 @@
 //! What the writer, the readers and the handles share.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use duckdb::Connection;
 use modeltap_core::history::Batch;
@@ -112,12 +113,32 @@ pub struct Stats {
     pub dropped: Counts,
     /// Attempts to write that failed since the start.
     pub write_failures: u64,
+    /// Rows that wait to be written now, and for how long the oldest have.
+    pub n_waiting: u64,
+    /// See `n_waiting`; zero where nothing waits.
+    pub waiting_for: Duration,
+    /// Rows that the disk lost though it had acknowledged them, and that were
+    /// gone here too; they are among those dropped.
+    pub n_lost_by_disk: u64,
+    /// Rows that the disk lost likewise, and that are written again.
+    pub n_written_again: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Moved {
     written: Counts,
     dropped: Counts,
+    n_lost_by_disk: u64,
+    n_written_again: u64,
+}
+
+/// Rows on their way into the file, and since when the oldest are.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waiting {
+    n_queued: u64,
+    queued_at: Option<Instant>,
+    n_pending: u64,
+    pending_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -126,7 +147,12 @@ pub(crate) struct Shared {
     notice: Mutex<Option<String>>,
     error: Mutex<Option<String>>,
     counts: Mutex<Moved>,
+    waiting: Mutex<Waiting>,
     write_failures: AtomicU64,
+    /// Number of the last batch that is committed.
+    pub(crate) committed: AtomicU64,
+    /// Whether what an earlier process left in the tail is in the database.
+    pub(crate) is_tail_free: AtomicBool,
     pub(crate) readers: Pool,
     /// For SQL of the user's and for exports: one of each at a time.
     pub(crate) sandbox: Pool,
@@ -143,7 +169,10 @@ impl Shared {
             notice: Mutex::default(),
             error: Mutex::default(),
             counts: Mutex::default(),
+            waiting: Mutex::default(),
             write_failures: AtomicU64::new(0),
+            committed: AtomicU64::new(0),
+            is_tail_free: AtomicBool::new(false),
             readers: Pool::new(N_READERS, MAX_WAITING),
             sandbox: Pool::new(1, 2),
             exports: Pool::new(1, 1),
@@ -156,6 +185,8 @@ impl Shared {
     pub(crate) fn stats(&self) -> Stats {
         let size = |path| std::fs::metadata(path).map_or(0, |file| file.len());
         let counts = *lock(&self.counts);
+        let waiting = *lock(&self.waiting);
+        let oldest = waiting.pending_at.or(waiting.queued_at);
         Stats {
             path: self.path.clone(),
             size_bytes: size(self.path.clone()) + size(log_of(&self.path)),
@@ -167,7 +198,42 @@ impl Shared {
             written: counts.written,
             dropped: counts.dropped,
             write_failures: self.write_failures.load(Ordering::Relaxed),
+            n_waiting: waiting.n_queued + waiting.n_pending,
+            waiting_for: oldest.map_or(Duration::ZERO, |oldest| oldest.elapsed()),
+            n_lost_by_disk: counts.n_lost_by_disk,
+            n_written_again: counts.n_written_again,
         }
+    }
+
+    /// Notes rows that were handed over.
+    pub(crate) fn queued(&self, n_rows: u64, at: Instant) {
+        let mut waiting = lock(&self.waiting);
+        waiting.n_queued += n_rows;
+        waiting.queued_at.get_or_insert(at);
+    }
+
+    /// Notes rows that the writing thread has taken, or that found no room.
+    pub(crate) fn unqueued(&self, n_rows: u64) {
+        let mut waiting = lock(&self.waiting);
+        waiting.n_queued -= n_rows;
+        if waiting.n_queued == 0 {
+            waiting.queued_at = None;
+        }
+    }
+
+    /// Notes what the writing thread has, since when.
+    pub(crate) fn pending(&self, (n_rows, oldest): (u64, Option<Instant>)) {
+        let mut waiting = lock(&self.waiting);
+        waiting.n_pending = n_rows;
+        waiting.pending_at = oldest;
+    }
+
+    /// Counts what the disk lost of what it had acknowledged.
+    pub(crate) fn took_back(&self, again: Counts, lost: Counts) {
+        let mut counts = lock(&self.counts);
+        counts.dropped.add(lost);
+        counts.n_lost_by_disk += lost.total();
+        counts.n_written_again += again.total();
     }
 
     /// Where the database is, and files beside it.

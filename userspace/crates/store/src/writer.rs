@@ -1,30 +1,34 @@
 //! The thread that writes.
 
+mod doubt;
 mod room;
 
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use duckdb::{Connection, OptionalExt};
+use duckdb::arrow::array::RecordBatch;
+use duckdb::{Connection, Transaction};
 use modeltap_core::history;
 use modeltap_core::time::UnixNs;
 use thiserror::Error;
 use tracing::{error, info, warn};
 
 use crate::alerts::{self, Edit, EditError, Edited};
-use crate::open::{self, OpenError, Why};
+use crate::open::{self, OpenError};
 use crate::pending::Pending;
-use crate::probe::{ProbeCommand, is_about_damage, is_failing, one_line};
+use crate::probe::{ProbeCommand, one_line};
 use crate::reclaim::Reclaim;
-use crate::schema::{APPENDED, SUMS};
-use crate::shared::{Counts, Shared, Stats};
+use crate::schema::{APPENDED, SUMS, TIERS};
+use crate::shared::{Counts, Shared, Stats, lock};
 use crate::sums;
+use crate::tail::Tail;
 use crate::tiers::{Aging, Retention, Step};
 use crate::uncut::n_uncut;
+use doubt::Sure;
 
 /// Time between attempts while writing fails.
 const RETRY: Duration = Duration::from_secs(1);
@@ -37,8 +41,6 @@ const MIN_AGING_REST: Duration = Duration::from_millis(20);
 /// Time between looks at a copy under way, and after one that failed.
 const RECLAIM_LOOK: Duration = Duration::from_millis(100);
 const RECLAIM_PAUSE: Duration = Duration::from_secs(600);
-/// Failures in a row after which a damaged file makes way for a new one.
-const MAX_DAMAGED: u32 = 3;
 /// Longest a stop waits for what is queued.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
@@ -57,7 +59,8 @@ pub(crate) struct WorkerConfig {
 }
 
 enum Message {
-    Batch(Box<history::Batch>),
+    /// With its number and the time it was handed over.
+    Batch(u64, Instant, Arc<history::Batch>),
     Edit(Box<Edit>, Edited),
     Flush(SyncSender<()>),
     /// Does all the work of age, as if it were that time.
@@ -71,6 +74,11 @@ pub struct Writer {
     /// `None` only while it is dropped.
     inbox: Option<SyncSender<Message>>,
     thread: Option<JoinHandle<()>>,
+    /// `None` only while it is dropped, after the thread.
+    tail: Option<Tail>,
+    /// Number of the newest batch; held while one is queued, so that they come
+    /// in order.
+    n_appended: Mutex<u64>,
     shared: Arc<Shared>,
 }
 
@@ -84,12 +92,17 @@ impl Writer {
         let aging = Aging::new(config.retention);
         let retry_at = connection.is_none().then(Instant::now);
         let sure = Sure::of(&config.path);
+        // Any name will do that no other run has.
+        let run = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?;
+        let run = run.trim_end().to_owned();
+        let tail = Tail::start(&config.path, run.clone(), Arc::clone(&shared))?;
         let mut worker = Worker {
             config,
             shared: Arc::clone(&shared),
             connection,
             sure: Some(sure),
-            run: None,
+            run,
+            run_file: None,
             written_batch: 0,
             pending: Pending::default(),
             retry_at,
@@ -101,12 +114,18 @@ impl Writer {
             told_now: None,
             reclaim: None,
         };
+        if worker.connection.is_some() {
+            // What an earlier process left is there for the first question.
+            worker.write();
+        }
         let thread = std::thread::Builder::new()
             .name("store".into())
             .spawn(move || worker.run(&messages))?;
         Ok(Self {
             inbox: Some(inbox),
             thread: Some(thread),
+            tail: Some(tail),
+            n_appended: Mutex::default(),
             shared,
         })
     }
@@ -118,13 +137,31 @@ impl Writer {
         if batch.is_empty() {
             return;
         }
-        let Some(inbox) = &self.inbox else { return };
+        let (Some(inbox), Some(tail)) = (&self.inbox, &self.tail) else {
+            return;
+        };
+        let (batch, at) = (Arc::new(batch), Instant::now());
+        let n_rows = batch.n_rows() as u64;
+        let mut number = lock(&self.n_appended);
+        *number += 1;
+        self.shared.queued(n_rows, at);
+        tail.keep(*number, true, Arc::clone(&batch));
         if let Err(
-            TrySendError::Full(Message::Batch(lost))
-            | TrySendError::Disconnected(Message::Batch(lost)),
-        ) = inbox.try_send(Message::Batch(Box::new(batch)))
+            TrySendError::Full(Message::Batch(_, _, lost))
+            | TrySendError::Disconnected(Message::Batch(_, _, lost)),
+        ) = inbox.try_send(Message::Batch(*number, at, batch))
         {
+            self.shared.unqueued(n_rows);
             self.shared.gave_up(Counts::of(&lost));
+        }
+    }
+
+    /// Keeps what the batch to come has so far, in case the process is killed
+    /// before it is appended; of each kind of row, what is kept next takes its
+    /// place. Never waits.
+    pub fn keep(&self, so_far: history::Batch) {
+        if let Some(tail) = self.tail.as_ref().filter(|_| !so_far.is_empty()) {
+            tail.keep(*lock(&self.n_appended) + 1, false, Arc::new(so_far));
         }
     }
 
@@ -191,6 +228,7 @@ impl Drop for Writer {
         {
             error!("the store's thread ended in a panic");
         }
+        self.tail = None;
     }
 }
 
@@ -205,26 +243,6 @@ enum WriteError {
     Uncut,
 }
 
-/// What has to be as it was when the database was opened, or nothing may be
-/// written to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Sure {
-    /// Device and number of the file at the database's path: another is there
-    /// once a disk was taken off or put on.
-    file: Option<(u64, u64)>,
-    n_uncut: u64,
-}
-
-impl Sure {
-    fn of(path: &Path) -> Self {
-        let file = std::fs::metadata(path).ok();
-        Self {
-            file: file.map(|file| (file.dev(), file.ino())),
-            n_uncut: n_uncut(),
-        }
-    }
-}
-
 struct Worker {
     config: WorkerConfig,
     shared: Arc<Shared>,
@@ -232,8 +250,10 @@ struct Worker {
     connection: Option<Connection>,
     /// `None` after a failure that may have left anything in the log.
     sure: Option<Sure>,
-    /// This start's name in the table of runs, once it is there.
-    run: Option<String>,
+    /// This start's name in the table of runs.
+    run: String,
+    /// The file whose table has it; `None` before the first write.
+    run_file: Option<Sure>,
     written_batch: u64,
     pending: Pending,
     retry_at: Option<Instant>,
@@ -284,7 +304,11 @@ impl Worker {
 
     fn take(&mut self, message: Message, flushes: &mut Vec<SyncSender<()>>) {
         match message {
-            Message::Batch(batch) => self.shared.gave_up(self.pending.push(*batch)),
+            Message::Batch(number, at, batch) => {
+                self.shared.gave_up(self.pending.push(number, at, &batch));
+                self.shared.unqueued(batch.n_rows() as u64);
+                self.shared.pending(self.pending.waiting());
+            }
             Message::Edit(edit, done) => done(self.edit(&edit)),
             Message::Flush(done) => flushes.push(done),
             Message::Age(now, done) => {
@@ -312,7 +336,9 @@ impl Worker {
 
     /// Writes everything that waits, in one transaction.
     fn write(&mut self) {
-        if self.pending.is_empty() && self.connection.is_some() && !self.is_in_doubt() {
+        let is_tail_free = self.shared.is_tail_free.load(Ordering::Acquire);
+        let is_open = self.connection.is_some() && !self.is_in_doubt();
+        if self.pending.is_empty() && is_open && is_tail_free {
             self.retry_at = None;
             return;
         }
@@ -351,61 +377,33 @@ impl Worker {
         if is_closed {
             self.reopen()?;
         }
-        let connection = self.connection.as_mut().expect("it was just opened");
-        if (is_closed || self.retry_at.is_some())
-            && let Some(run) = &self.run
-        {
-            // The commit that failed may have been made all the same.
-            let sql = "SELECT last_batch FROM runs WHERE run = ?";
-            match connection
-                .query_row(sql, [run], |row| row.get(0))
-                .optional()?
-            {
-                Some(last) => self.written_batch = last,
-                None => self.run = None,
-            }
-            self.forget_written();
+        if is_closed || self.retry_at.is_some() {
+            self.settle()?;
         }
+        self.inherit()?;
         let connection = self.connection.as_mut().expect("it was just opened");
         let Some(last) = self.pending.last() else {
             return Ok(());
         };
-        if self.run.is_none() {
-            let sql = "INSERT INTO runs VALUES (uuid()::VARCHAR, now() AT TIME ZONE 'UTC', 0) \
-                       RETURNING run";
-            self.run = Some(connection.query_row(sql, [], |row| row.get(0))?);
-        }
         let transaction = connection.transaction()?;
-        for table in APPENDED {
-            let mut of_table = self.pending.rows_of(table).peekable();
-            if of_table.peek().is_none() {
-                continue;
-            }
-            let mut appender = transaction.appender(table)?;
-            for rows in of_table {
-                appender.append_record_batch(rows.clone())?;
-            }
-            appender.flush()?;
+        if self.run_file.is_none() {
+            let sql = "INSERT INTO runs VALUES (?, now() AT TIME ZONE 'UTC', 0)";
+            transaction.execute(sql, [&self.run])?;
         }
-        let late = match sums::until(&transaction)? {
-            Some(until) => sums::of_late(self.pending.rollups(), until)?,
-            None => None,
-        };
-        if let Some(late) = &late {
-            sums::append(&transaction, SUMS[0].table, late)?;
-        }
+        let late = append_rows(&transaction, |table| self.pending.rows_of(table))?;
         for batch in self.pending.iter() {
             alerts::write(&transaction, &batch.alerts, &batch.deliveries)?;
         }
         transaction.execute(
             "UPDATE runs SET last_batch = ? WHERE run = ?",
-            duckdb::params![last, self.run.as_deref()],
+            duckdb::params![last, self.run],
         )?;
         transaction.commit()?;
         if self.sure.is_none_or(|sure| sure.n_uncut != n_uncut()) {
             return Err(WriteError::Uncut);
         }
         self.written_batch = last;
+        self.run_file = self.sure;
         if let Some(reclaim) = &self.reclaim
             && let Err(error) = reclaim.append(connection, &self.pending, late.as_ref())
         {
@@ -416,6 +414,9 @@ impl Worker {
 
     fn forget_written(&mut self) {
         self.shared.wrote(self.pending.forget(self.written_batch));
+        self.shared.pending(self.pending.waiting());
+        let committed = &self.shared.committed;
+        committed.store(self.written_batch, Ordering::Release);
     }
 
     fn age(&mut self) {
@@ -457,85 +458,6 @@ impl Worker {
         }
     }
 
-    /// Does what a failure asks for: a damaged file makes way for a new one, if
-    /// it stays damaged.
-    fn mend(&mut self, error: &str) {
-        self.doubt(error);
-        if !is_about_damage(error) {
-            return;
-        }
-        self.n_damaged += 1;
-        if self.n_damaged < MAX_DAMAGED {
-            return;
-        }
-        self.n_damaged = 0;
-        self.close("it is damaged");
-        match open::replace(&self.config.path, Why::Damaged(error)) {
-            Ok(notice) => {
-                error!(notice, "the history file is damaged");
-                self.shared.notice(Some(notice));
-                // The new file knows nothing of this start.
-                self.run = None;
-                self.retry_at = Some(Instant::now());
-            }
-            Err(error) => error!(%error, "a damaged history file cannot be moved"),
-        }
-    }
-
-    /// Notes what a failure leaves unsure. DuckDB may refuse everything until
-    /// it is opened again; and where the disk fails, its log may hold a part
-    /// of the transaction, or all of it.
-    fn doubt(&mut self, error: &str) {
-        if is_failing(error) {
-            self.sure = None;
-        }
-        let is_broken = self
-            .connection
-            .as_ref()
-            .is_some_and(|connection| connection.execute_batch("SELECT 1").is_err());
-        if is_broken {
-            self.close("the database broke");
-        }
-    }
-
-    /// Whether the open database has to be opened again before it is written.
-    fn is_in_doubt(&self) -> bool {
-        self.connection.is_some() && self.sure != Some(Sure::of(&self.config.path))
-    }
-
-    fn close(&mut self, why: &str) {
-        if self.reclaim.is_some() {
-            self.abandon_reclaim(why);
-        }
-        self.shared.close_readers();
-        self.connection = None;
-    }
-
-    /// Opens the database again, as carefully as at the start.
-    fn reopen(&mut self) -> Result<(), WriteError> {
-        let config = &self.config;
-        if std::fs::metadata(&config.path).is_ok_and(|file| file.len() == 0) {
-            // A full disk left it where a new file was to begin.
-            let _gone = std::fs::remove_file(&config.path);
-        }
-        // As it is before: what fails meanwhile leaves it in doubt.
-        let n_uncut = n_uncut();
-        let opened = open::open(
-            &config.path,
-            config.memory_limit_bytes,
-            config.threads,
-            config.probe.as_ref(),
-        )?;
-        self.shared.notice(opened.notice);
-        self.shared.open_readers(&opened.connection)?;
-        self.connection = Some(opened.connection);
-        self.sure = Some(Sure {
-            n_uncut,
-            ..Sure::of(&self.config.path)
-        });
-        Ok(())
-    }
-
     fn stop(&mut self) {
         let deadline = Instant::now() + STOP_LIMIT;
         self.write();
@@ -546,6 +468,7 @@ impl Worker {
         let lost = self.pending.forget(u64::MAX);
         if !lost.is_zero() {
             self.shared.gave_up(lost);
+            // The next start finds them, if the tail could be written.
             error!(
                 n_rows = lost.total(),
                 "history could not be written before the end"
@@ -563,6 +486,37 @@ impl Worker {
             info!(error = %error, "no checkpoint at the end");
         }
     }
+}
+
+/// Adds rows to the tables; gives the sums of those that came late, which were
+/// added too.
+pub(crate) fn append_rows<'a, R>(
+    transaction: &Transaction<'_>,
+    rows_of: impl Fn(&'static str) -> R,
+) -> duckdb::Result<Option<RecordBatch>>
+where
+    R: Iterator<Item = &'a RecordBatch>,
+{
+    for table in APPENDED {
+        let mut of_table = rows_of(table).peekable();
+        if of_table.peek().is_none() {
+            continue;
+        }
+        let mut appender = transaction.appender(table)?;
+        for rows in of_table {
+            appender.append_record_batch(rows.clone())?;
+        }
+        appender.flush()?;
+    }
+    let rollups = TIERS.iter().flat_map(|tier| rows_of(tier.table));
+    let late = match sums::until(transaction)? {
+        Some(until) => sums::of_late(rollups, until)?,
+        None => None,
+    };
+    if let Some(late) = &late {
+        sums::append(transaction, SUMS[0].table, late)?;
+    }
+    Ok(late)
 }
 
 fn wall_clock() -> UnixNs {

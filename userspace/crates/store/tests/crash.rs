@@ -33,6 +33,7 @@ fn child() {
     match task.as_str() {
         "probe" => modeltap_store::probe_open(&path).expect("standard output is open"),
         "write" => write_for_ever(&path),
+        "keep" => keep_what_is_not_over(&path),
         "log" => leave_a_large_log(&path),
         other => panic!("no task {other:?}"),
     }
@@ -143,6 +144,73 @@ fn writer_killed_fifty_times_loses_nothing_acknowledged_and_counts_nothing_twice
         let n = numbers.len() as u64;
         assert_eq!(numbers, (1..=n).collect::<Vec<_>>());
         assert!(n >= written, "{n} of {written} acknowledged");
+    }
+}
+
+/// Writes a second and keeps a part of the next, over and over.
+fn keep_what_is_not_over(path: &Path) {
+    let (writer, _reader) = open(path);
+    for number in 1.. {
+        writer.append(batch(std::process::id(), number));
+        let kept = || -> u64 {
+            let sizes = beside(path, ".tail-").into_iter().map(std::fs::metadata);
+            sizes.flatten().map(|file| file.len()).sum()
+        };
+        writer.flush();
+        for part in 1..=3 {
+            let before = kept();
+            let mut so_far = batch(std::process::id(), number + 1);
+            so_far.rollups.truncate(5 * part);
+            writer.keep(so_far);
+            let began = Instant::now();
+            while kept() == before {
+                assert!(began.elapsed() < START_LIMIT, "nothing is kept");
+                std::thread::yield_now();
+            }
+            println!("\nkept {number} {}", 5 * part);
+        }
+    }
+}
+
+#[test]
+fn second_that_is_not_over_is_there_after_a_kill_and_nothing_twice() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("modeltap.duckdb");
+    let mut kept = BTreeMap::new();
+    for round in 0..12_u64 {
+        let mut writing = TestChild::start("keep", &path);
+        let mut last = String::new();
+        for _ in 0..=round {
+            last = writing.wait_for("kept ");
+        }
+        let pid = writing.child.id();
+        std::thread::sleep(Duration::from_micros(round * 731 % 4_000));
+        writing.kill();
+        let (number, part) = last.split_once(' ').unwrap();
+        let (number, part): (u64, u64) = (number.parse().unwrap(), part.parse().unwrap());
+        kept.insert(pid, (number, part));
+    }
+    let (writer, reader) = open(&path);
+    assert_eq!(reader.stats().notice, None);
+    let is_tail = |file: &PathBuf| std::fs::metadata(file).is_ok_and(|file| file.len() > 0);
+    assert!(!beside(&path, ".tail-").iter().any(is_tail));
+    drop((writer, reader));
+    sums_agree(&path);
+    let connection = Connection::open(&path).unwrap();
+    let rollups = "SELECT route, sum(n_requests)::UBIGINT FROM rollups GROUP BY 1";
+    let rollups = found(&connection, rollups);
+    let events = "SELECT detail, count(*) FROM events GROUP BY 1";
+    let events = found(&connection, events);
+    assert!(events.values().all(|count| *count == 1), "{events:?}");
+    for (pid, (number, part)) in kept {
+        let of = |number| rollups.get(&(pid, number)).copied().unwrap_or(0);
+        // It went on until the kill came; all but its last second are whole.
+        let last = rollups.keys().filter(|(child, _)| *child == pid);
+        let last = last.map(|(_, number)| *number).max().unwrap_or(0);
+        assert!(last > number, "{last} of {number} and a part");
+        assert!((1..last).all(|whole| of(whole) == 20), "{pid} {last}");
+        let least = if last == number + 1 { part } else { 1 };
+        assert!((least..=20).contains(&of(last)), "{} of {part}", of(last));
     }
 }
 

@@ -95,11 +95,17 @@ fn fill_the_disk(folder: &Path) {
     let stats = writer.stats();
     assert!(stats.write_failures > 0, "{stats:?}");
     assert_eq!(stats.dropped.total(), 0, "it waits");
+    // The batch that found no room and those behind it, and nothing else.
+    assert_eq!(stats.n_waiting, second * BATCH - stats.written.total());
+    assert!(stats.n_waiting >= 6 * BATCH, "{stats:?}");
+    assert!(writer.stats().waiting_for > stats.waiting_for, "{stats:?}");
     std::fs::remove_file(&ballast).unwrap();
     wait_until_written(&writer);
     n_appended += append(&writer, second);
     writer.flush();
     assert_eq!(n_requests(&reader), n_appended, "every request once");
+    let stats = writer.stats();
+    assert_eq!((stats.n_waiting, stats.waiting_for), (0, Duration::ZERO));
     println!("\nwent on after {:?}", writer.stats());
 }
 

@@ -317,6 +317,10 @@ fn status_tells_what_room_history_takes_and_what_it_lacks() {
             n_reclaimed: 2,
             given_up_before: Some(UnixNs(9_000 * MS)),
             dropped: counts,
+            n_waiting: 21,
+            waiting_for: Duration::from_millis(2_500),
+            n_lost_by_disk: 3,
+            n_written_again: 4,
             ..modeltap_store::Stats::default()
         },
         ..DaemonState::default()
@@ -328,6 +332,10 @@ fn status_tells_what_room_history_takes_and_what_it_lacks() {
     assert_eq!(store["rows_written"]["rollups"], 0);
     let dropped = json!({"rollups": 1, "resources": 2, "exemplars": 3, "events": 4, "alerts": 5, "deliveries": 6});
     assert_eq!(store["rows_dropped"], dropped);
+    assert_eq!(store["rows_waiting"], 21);
+    assert_eq!(store["waiting_seconds"], 2.5);
+    assert_eq!(store["rows_lost_by_disk"], 3);
+    assert_eq!(store["rows_written_again"], 4);
 }
 
 #[test]

@@ -52,11 +52,21 @@ fn main() {
                 if second % TELL_EVERY == 0 {
                     writer.age(at(DAY + second));
                 }
-                next += Duration::from_secs(1);
-                std::thread::sleep(next.saturating_duration_since(Instant::now()));
+                // The daemon keeps what a second has so far.
+                for _ in 0..4 {
+                    next += Duration::from_millis(250);
+                    std::thread::sleep(next.saturating_duration_since(Instant::now()));
+                    writer.keep(made::second(second + 1).into());
+                }
             }
         });
+        let (began, before) = (Instant::now(), ["store", "tail"].map(cpu_of));
         measure(&reader, &written, Duration::from_secs(seconds));
+        let share = |(name, before): (&str, Duration)| {
+            let used = (cpu_of(name) - before).as_secs_f64() / began.elapsed().as_secs_f64();
+            println!("the thread {name:?} took {:.2} % of a core", used * 100.0);
+        };
+        ["store", "tail"].into_iter().zip(before).for_each(share);
         is_over.store(true, Ordering::Relaxed);
     });
     writer.close();
@@ -181,9 +191,28 @@ fn tell(name: &str, limit: Duration, ask: &dyn Fn()) {
     );
 }
 
+/// Processor time of the threads of that name.
+fn cpu_of(name: &str) -> Duration {
+    let tasks = std::fs::read_dir("/proc/self/task")
+        .expect("Linux")
+        .flatten();
+    let of_name = tasks.filter(|task| {
+        let comm = std::fs::read_to_string(task.path().join("comm"));
+        comm.is_ok_and(|comm| comm.trim() == name)
+    });
+    let told =
+        of_name.filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok());
+    told.map(|told| ran(&told)).sum()
+}
+
 /// Processor time of this thread.
 fn thread_cpu() -> Duration {
     let told = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+    ran(&told)
+}
+
+/// The time on a processor that a schedstat tells.
+fn ran(told: &str) -> Duration {
     let ns = told.split(' ').next().and_then(|ns| ns.parse().ok());
     Duration::from_nanos(ns.expect("a number"))
 }

@@ -3,14 +3,15 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use modeltap_core::history::Batch;
 use modeltap_core::time::UnixNs;
 use modeltap_core::timeline::{TimelineEvent, TimelineKind};
 use tracing::{error, info, warn};
 
 use super::{RECLAIM_LOOK, RECLAIM_PAUSE, Worker};
 use crate::reclaim::{Reclaim, ReclaimError, room};
-use crate::shared::lock;
+use crate::records;
+use crate::shared::{Counts, lock};
+use crate::sums;
 use crate::tiers::{GivenUp, Step};
 
 /// Share of the file that has to be free for a copy: one part in so many.
@@ -83,22 +84,38 @@ impl Worker {
         }
         let max = self.config.max_bytes;
         warn!(max_bytes = max, "the oldest history is given up");
-        let dropped = self.pending.push(Batch {
-            events: vec![TimelineEvent {
-                at: now,
-                kind: TimelineKind::HistoryTrouble,
-                service: None,
-                container: None,
-                detail: format!(
-                    "history takes more than its {max} bytes: everything older than {} hours was \
-                     given up",
-                    now.seconds().saturating_sub(before.seconds()) / 3_600
-                ),
-            }],
-            ..Batch::default()
+        let events = [TimelineEvent {
+            at: now,
+            kind: TimelineKind::HistoryTrouble,
+            service: None,
+            container: None,
+            detail: format!(
+                "history takes more than its {max} bytes: everything older than {} hours was \
+                 given up",
+                now.seconds().saturating_sub(before.seconds()) / 3_600
+            ),
+        }];
+        // It is of no batch: those have the numbers of whoever appends.
+        let rows = records::events(&events);
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        let told = connection.transaction().and_then(|transaction| {
+            sums::append(&transaction, "events", &rows)?;
+            transaction.commit()
         });
-        self.shared.gave_up(dropped);
-        self.write();
+        let counts = Counts {
+            events: 1,
+            ..Counts::default()
+        };
+        match told {
+            Ok(()) => self.shared.wrote(counts),
+            Err(error) => {
+                warn!(error = %error, "cannot tell on the line of time what was given up");
+                self.shared.gave_up(counts);
+                self.mend(&error.to_string());
+            }
+        }
     }
 
     /// Has a copy that is whole take the file's place.
