@@ -5,6 +5,8 @@
 
 #[path = "browser/alerts.rs"]
 mod alerts;
+#[path = "browser/crowd.rs"]
+mod crowd;
 #[path = "browser/looks.rs"]
 mod looks;
 #[path = "browser/narrowing.rs"]
@@ -133,6 +135,7 @@ fn page_shows_the_numbers_of_a_known_load_and_survives_its_daemon() {
     take_pictures(&browser, "overview");
     take_pictures_in_chinese(&browser, "overview");
     narrowing::keys_lead_about(&browser);
+    crowd::second_of_a_hundred_services_is_written_in_small_parts(&browser, &url(&daemon, "/"));
 
     browser.open(&url(&daemon, &format!("/services/{}", container.name())));
     let sent = truth::sent(&rows);

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use js_sys::Array;
@@ -260,12 +260,21 @@ fn poll_text(
 
 /// Opens the live connection and keeps it open for as long as the page lives.
 pub fn connect_live(store: Store) {
-    let link = Rc::new(Link {
-        store,
-        socket: RefCell::new(None),
-        attempt: Cell::new(0),
-        heard_ms: Cell::new(browser::now_ms()),
-        retry_at_ms: Cell::new(None),
+    let link = Rc::new_cyclic(|link: &Weak<Link>| {
+        let link = link.clone();
+        Link {
+            store,
+            socket: RefCell::new(None),
+            attempt: Cell::new(0),
+            heard_ms: Cell::new(browser::now_ms()),
+            retry_at_ms: Cell::new(None),
+            awaits_frame: Cell::new(false),
+            show: Closure::new(move || {
+                if let Some(link) = link.upgrade() {
+                    link.show_more();
+                }
+            }),
+        }
     });
     link.open();
     let watchdog = Rc::clone(&link);
@@ -287,6 +296,10 @@ struct Link {
     attempt: Cell<u32>,
     heard_ms: Cell<f64>,
     retry_at_ms: Cell<Option<f64>>,
+    /// Whether a frame is awaited that shows what waits.
+    awaits_frame: Cell<bool>,
+    /// What that frame calls.
+    show: Closure<dyn FnMut()>,
 }
 
 struct Socket {
@@ -367,9 +380,28 @@ impl Link {
             Ok(message) => {
                 self.attempt.set(0);
                 self.store.apply(message, browser::now_ms());
+                self.await_frame();
             }
             // A newer daemon may say what this page does not know.
             Err(error) => browser::warn(&format!("a live message was left out: {error}")),
+        }
+    }
+
+    /// Shows the next of what waits in the next frame. A page that is out of
+    /// sight has no frames: then the newest of each service waits until it is
+    /// seen.
+    fn await_frame(&self) {
+        if !self.awaits_frame.replace(true) {
+            let show = self.show.as_ref().unchecked_ref();
+            // Fails for no function.
+            let _ = window().request_animation_frame(show);
+        }
+    }
+
+    fn show_more(&self) {
+        self.awaits_frame.set(false);
+        if self.store.show_more() {
+            self.await_frame();
         }
     }
 
@@ -428,18 +460,13 @@ fn live_address() -> String {
 
 /// Reads a live message. Its own derived reader would keep the whole message
 /// aside until it knows the tag, and so read every type of it in a second way:
-/// a tenth of the module, for nothing.
+/// a tenth of the module, for nothing. The tag is what the daemon writes first.
 fn live_message(text: &str) -> Result<LiveMessage, json::Error> {
-    #[derive(serde::Deserialize)]
-    struct Tag {
-        #[serde(rename = "type")]
-        tag: String,
-    }
-    let Tag { tag } = json::read(text)?;
-    match tag.as_str() {
-        "snapshot" => json::read(text).map(LiveMessage::Snapshot),
-        "update" => json::read(text).map(LiveMessage::Update),
-        "requests" => json::read(text).map(LiveMessage::Requests),
+    let rest = text.strip_prefix(r#"{"type":""#).unwrap_or_default();
+    match rest.split('"').next() {
+        Some("snapshot") => json::read(text).map(LiveMessage::Snapshot),
+        Some("update") => json::read(text).map(LiveMessage::Update),
+        Some("requests") => json::read(text).map(LiveMessage::Requests),
         _ => Err(json::Error::Shape),
     }
 }

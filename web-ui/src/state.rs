@@ -15,6 +15,11 @@ use crate::words::{W, t};
 
 /// Services held, whatever the daemon sends.
 const MAX_SERVICES: usize = 2_000;
+/// Services that one frame takes in: a row of the overview costs 0.4 ms to
+/// change, lay out and paint, and a frame is 16.
+pub const MOST_A_FRAME: usize = 8;
+/// Frames that must do, however many services there are: half a second.
+const MOST_FRAMES: usize = 30;
 /// Single requests held.
 pub const MAX_REQUESTS: usize = 500;
 
@@ -30,6 +35,14 @@ pub enum Connection {
         /// Since when, in milliseconds by the browser's clock.
         since_ms: f64,
     },
+}
+
+/// A service.
+struct Held {
+    /// As it is shown.
+    shown: ArcRwSignal<Service>,
+    /// The newest that was told of it, until a frame shows it.
+    waiting: Option<Service>,
 }
 
 /// Everything the pages show that arrives by itself.
@@ -58,7 +71,10 @@ pub struct Store {
     pub clock_ahead_ms: RwSignal<f64>,
     /// A signal a service, so that a row follows its own service only; the
     /// map itself changes when services come or go.
-    services: RwSignal<BTreeMap<String, ArcRwSignal<Service>>>,
+    services: RwSignal<BTreeMap<String, Held>>,
+    /// Told when nothing waits: what is made of all services is made once a
+    /// second, not once a frame.
+    settled: Trigger,
 }
 
 impl Store {
@@ -77,6 +93,7 @@ impl Store {
             alerts: RwSignal::default(),
             clock_ahead_ms: RwSignal::new(0.0),
             services: RwSignal::default(),
+            settled: Trigger::new(),
         }
     }
 
@@ -115,19 +132,30 @@ impl Store {
         self.status.set(Some(live.status));
     }
 
+    /// New services are there at once, as is the one whose page is open; of
+    /// the others what is new waits for [`Store::show_more`].
     fn apply_services(&self, changed: Vec<Service>, names: Vec<String>) {
         let names: HashSet<String> = names.into_iter().collect();
+        let watched = self.watched.get_untracked();
         self.services.maybe_update(|services| {
             let n_before = services.len();
             services.retain(|name, _| names.contains(name));
             let mut members_changed = services.len() != n_before;
             for service in changed {
-                match services.get(&service.name) {
-                    Some(signal) => {
-                        signal.maybe_update(|s| replace(s, service));
+                let has_room = services.len() < MAX_SERVICES;
+                match services.get_mut(&service.name) {
+                    Some(held) => {
+                        let is_watched = watched.as_ref() == Some(&service.name);
+                        held.waiting = Some(service);
+                        if is_watched {
+                            held.show();
+                        }
                     }
-                    None if services.len() < MAX_SERVICES && names.contains(&service.name) => {
-                        services.insert(service.name.clone(), ArcRwSignal::new(service));
+                    None if has_room && names.contains(&service.name) => {
+                        let name = service.name.clone();
+                        let shown = ArcRwSignal::new(service);
+                        let waiting = None;
+                        services.insert(name, Held { shown, waiting });
                         members_changed = true;
                     }
                     None => {}
@@ -137,22 +165,56 @@ impl Store {
         });
     }
 
+    /// Shows the next of what waits: as much as one frame has time for.
+    /// Returns whether more waits; to be called again in the next frame then.
+    #[must_use]
+    pub fn show_more(&self) -> bool {
+        let mut more = false;
+        self.services.maybe_update(|services| {
+            let mut room = MOST_A_FRAME.max(services.len().div_ceil(MOST_FRAMES));
+            for held in services.values_mut().filter(|h| h.waiting.is_some()) {
+                if room == 0 {
+                    more = true;
+                    break;
+                }
+                room -= 1;
+                held.show();
+            }
+            // There are as many as before.
+            false
+        });
+        if !more {
+            self.settled.notify();
+        }
+        more
+    }
+
     /// Follows one service's seconds from now on.
     pub fn watch(&self, name: Option<String>) {
         self.seconds.set(LiveSeconds::default());
         self.watched.set(name);
     }
 
+    /// Follows all services: told once when a second's changes are all shown.
+    /// They are to be read untracked.
+    #[must_use]
+    pub fn settled_services(&self) -> Vec<ArcRwSignal<Service>> {
+        self.settled.track();
+        self.services()
+    }
+
     /// Follows which services there are.
     #[must_use]
     pub fn services(&self) -> Vec<ArcRwSignal<Service>> {
-        self.services.read().values().cloned().collect()
+        self.services
+            .with(|services| services.values().map(|h| h.shown.clone()).collect())
     }
 
     /// Follows whether a service is there, and hands out its signal.
     #[must_use]
     pub fn service(&self, name: &str) -> Option<ArcRwSignal<Service>> {
-        self.services.read().get(name).cloned()
+        self.services
+            .with(|services| services.get(name).map(|h| h.shown.clone()))
     }
 
     /// Whether a first message has arrived.
@@ -165,6 +227,14 @@ impl Store {
     #[must_use]
     pub fn daemon_now_ms(&self, now_ms: f64) -> f64 {
         now_ms - self.clock_ahead_ms.get_untracked()
+    }
+}
+
+impl Held {
+    fn show(&mut self) {
+        if let Some(service) = self.waiting.take() {
+            self.shown.maybe_update(|shown| replace(shown, service));
+        }
     }
 }
 

@@ -138,6 +138,7 @@ fn update_changes_only_its_services_and_drops_those_that_went() {
             LiveMessage::Update(live(vec![a], &["a", "b"], 11_000)),
             11_250.0,
         );
+        assert!(!store.show_more());
         assert_eq!(
             store.service("a").expect("a is named").read().health,
             Health::Critical
@@ -148,6 +149,94 @@ fn update_changes_only_its_services_and_drops_those_that_went() {
         store.apply(LiveMessage::Update(live(vec![], &["b"], 12_000)), 12_250.0);
         assert!(store.service("a").is_none());
         assert_eq!(store.services().len(), 1);
+    });
+}
+
+/// Names of so many services, in their order.
+fn names_of(n: usize) -> Vec<String> {
+    (0..n).map(|i| format!("s{i:04}")).collect()
+}
+
+/// A message about all of them, with so many requests each.
+fn of_all(names: &[String], n_requests: u64) -> Live {
+    let services = names.iter();
+    let services = services.map(|n| service(n, Health::Ok, n_requests, 0, None));
+    let named: Vec<&str> = names.iter().map(String::as_str).collect();
+    live(services.collect(), &named, 1_000 * n_requests)
+}
+
+/// How many of all services show so many requests.
+fn n_showing(store: &Store, n_requests: u64) -> usize {
+    let services = store.services();
+    let of = |s: &&ArcRwSignal<Service>| s.read_untracked().window.n_requests == n_requests;
+    services.iter().filter(of).count()
+}
+
+#[test]
+fn second_of_many_services_is_shown_in_frames_of_a_few() {
+    for (n_services, most) in [(100, MOST_A_FRAME), (1_200, 40)] {
+        Owner::new().with(|| {
+            let store = Store::new();
+            let names = names_of(n_services);
+            store.apply(LiveMessage::Snapshot(of_all(&names, 1)), 0.0);
+            assert_eq!(
+                n_showing(&store, 1),
+                n_services,
+                "the first is there at once"
+            );
+            store.apply(LiveMessage::Update(of_all(&names, 2)), 0.0);
+            assert_eq!(
+                n_showing(&store, 2),
+                0,
+                "what was there waits for its frame"
+            );
+            let mut n_shown = 0;
+            let mut n_frames = 0;
+            loop {
+                let more = store.show_more();
+                n_frames += 1;
+                let n = n_showing(&store, 2);
+                assert!(n - n_shown <= most, "{} in one frame", n - n_shown);
+                n_shown = n;
+                if !more {
+                    break;
+                }
+            }
+            assert_eq!(n_shown, n_services);
+            assert!(n_frames <= 30, "{n_frames} frames of the 60 of a second");
+        });
+    }
+}
+
+#[test]
+fn page_out_of_sight_keeps_the_newest_of_each_service_and_no_more() {
+    Owner::new().with(|| {
+        let store = Store::new();
+        let names = names_of(20);
+        store.apply(LiveMessage::Snapshot(of_all(&names, 1)), 0.0);
+        for second in 2..60 {
+            store.apply(LiveMessage::Update(of_all(&names, second)), 0.0);
+        }
+        // One that went takes what waits of it along.
+        store.apply(LiveMessage::Update(of_all(&names[1..], 60)), 0.0);
+        while store.show_more() {}
+        assert_eq!(n_showing(&store, 60), 19);
+    });
+}
+
+#[test]
+fn service_whose_page_is_open_waits_for_no_frame_and_is_not_set_back() {
+    Owner::new().with(|| {
+        let store = Store::new();
+        let names = names_of(20);
+        store.apply(LiveMessage::Snapshot(of_all(&names, 1)), 0.0);
+        store.apply(LiveMessage::Update(of_all(&names, 2)), 0.0);
+        store.watch(Some(names[7].clone()));
+        store.apply(LiveMessage::Update(of_all(&names, 3)), 0.0);
+        let of = |n: u64| store.service(&names[7]).unwrap().read().window.n_requests == n;
+        assert!(of(3));
+        while store.show_more() {}
+        assert!(of(3));
     });
 }
 

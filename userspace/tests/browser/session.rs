@@ -203,11 +203,13 @@ impl Browser {
         severe.map(|entry| entry["message"].to_string()).collect()
     }
 
-    fn devtools(&self, command: &str, parameters: &Value) {
+    /// Gives a command of the DevTools protocol, and hands out its answer.
+    #[track_caller]
+    pub fn devtools(&self, command: &str, parameters: &Value) -> Value {
         self.post(
             "goog/cdp/execute",
             &json!({ "cmd": command, "params": parameters }),
-        );
+        )
     }
 
     #[track_caller]

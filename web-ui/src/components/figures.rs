@@ -5,7 +5,7 @@ use modeltap_api_types::Health;
 
 use crate::client::Polled;
 use crate::format::Quantity;
-use crate::reactive::{AnyViews, follows, says};
+use crate::reactive::{AnyViews, says};
 use crate::state::health_label;
 use crate::words::{W, phrases, t};
 
@@ -13,6 +13,17 @@ use crate::words::{W, phrases, t};
 pub fn quantity(q: Quantity) -> impl IntoView {
     let unit = (!q.unit.is_empty()).then(|| view! { <span class="unit">{q.unit}</span> });
     view! { <span class="quantity">{q.value}{unit}</span> }
+}
+
+/// A number that changes where it stands: nothing of the page is made anew.
+pub fn figure(of: Memo<Quantity>) -> AnyView {
+    let unit = says(move || of.with(|q| q.unit));
+    view! {
+        <span class="quantity">
+            {says(move || of.with(|q| q.value.clone()))}<span class="unit">{unit}</span>
+        </span>
+    }
+    .into_any()
 }
 
 /// The class that colours by health.
@@ -73,8 +84,13 @@ pub fn route_name(method: Option<&str>, route: &str) -> impl IntoView + use<> {
 
 /// A share as a bar of fixed width.
 pub fn share_bar(share: f64) -> impl IntoView {
-    let width = format!("{:.1}%", share.clamp(0.0, 1.0) * 100.0);
-    view! { <span class="bar" aria-hidden="true"><i style:width=width></i></span> }
+    view! { <span class="bar" aria-hidden="true"><i style:width=width(share)></i></span> }
+}
+
+/// A share as a width.
+#[must_use]
+pub fn width(share: f64) -> String {
+    format!("{:.1}%", share.clamp(0.0, 1.0) * 100.0)
 }
 
 /// One large figure with its name above and a remark below.
@@ -83,8 +99,7 @@ pub fn Kpi(
     /// Its name.
     label: &'static str,
     /// The figure.
-    #[prop(into)]
-    value: Signal<Quantity>,
+    value: Memo<Quantity>,
     /// The remark.
     #[prop(into)]
     note: Signal<String>,
@@ -92,7 +107,7 @@ pub fn Kpi(
     view! {
         <div class="panel kpi">
             <span class="label">{label}</span>
-            <b class="figure">{follows(move || quantity(value.get()))}</b>
+            <b class="figure">{figure(value)}</b>
             <span class="note" title=says(move || note.get())>{says(move || note.get())}</span>
         </div>
     }

@@ -5,7 +5,7 @@ use modeltap_api_types::{DockerState, Health, Service};
 
 use crate::accounting::{is_unseen, unseen_bytes};
 use crate::address;
-use crate::components::figures::{HealthMark, Kpi, health_class, quantity};
+use crate::components::figures::{HealthMark, Kpi, figure, health_class};
 use crate::components::sparkline::Sparkline;
 use crate::format::{self, Quantity};
 use crate::pages::overview_why::TroubleLines;
@@ -37,7 +37,10 @@ fn Kpis() -> impl IntoView {
     let totals = memo(move || {
         store.is_loaded().then(|| {
             let mut totals = Totals::default();
-            store.services().iter().for_each(|s| totals.add(&s.read()));
+            let services = store.settled_services();
+            services
+                .iter()
+                .for_each(|s| totals.add(&s.read_untracked()));
             totals
         })
     });
@@ -144,7 +147,7 @@ fn EmptyState() -> impl IntoView {
     }
     let store = expect_context::<Store>();
     let empty = memo(move || {
-        let services = store.services();
+        let services = store.settled_services();
         store.status.with(|status| {
             let Some(docker) = status.as_ref().map(|s| &s.docker) else {
                 return Empty::No;
@@ -159,7 +162,7 @@ fn EmptyState() -> impl IntoView {
                 }
             } else if services
                 .iter()
-                .all(|s| s.with(|s| s.last_request_unix_ms.is_none()))
+                .all(|s| s.with_untracked(|s| s.last_request_unix_ms.is_none()))
             {
                 Empty::Traffic {
                     n_containers: docker.n_containers,
@@ -229,14 +232,11 @@ fn ServiceTable() -> impl IntoView {
 
     let order = memo(move || {
         let (sort, typed) = (sort.get(), typed.get());
-        let mut services: Vec<Service> = store
-            .services()
-            .iter()
-            .map(|s| s.get())
-            .filter(|s| matches(s, &typed))
-            .collect();
+        let services = store.settled_services();
+        let read = services.iter().map(ReadUntracked::read_untracked);
+        let mut services: Vec<_> = read.filter(|s| matches(s, &typed)).collect();
         services.sort_by(|a, b| sort.compare(a, b));
-        services.into_iter().map(|s| s.name).collect::<Vec<_>>()
+        services.iter().map(|s| s.name.clone()).collect::<Vec<_>>()
     });
     let rows = move || {
         order.with(|names| {
@@ -415,13 +415,13 @@ fn ServiceRow(name: String, service: ArcRwSignal<Service>) -> impl IntoView {
             </td>
             <td role="cell" class="spark-cell"><Sparkline values=sparkline/></td>
             <td role="cell" data-label=t(W::P50) data-testid="p50" data-value=raw(|s| s.window.p50)>
-                {follows(move || quantity(p50.get()))}
+                {figure(p50)}
             </td>
             <td role="cell" data-label=t(W::P95) data-testid="p95" data-value=raw(|s| s.window.p95)>
-                {follows(move || quantity(p95.get()))}
+                {figure(p95)}
             </td>
             <td role="cell" data-label=t(W::P99) data-testid="p99" data-value=raw(|s| s.window.p99)>
-                {follows(move || quantity(p99.get()))}
+                {figure(p99)}
                 {when(move || { incomplete.get() > 0 }, move || view! {
                     <span
                         class="incomplete"
@@ -440,11 +440,11 @@ fn ServiceRow(name: String, service: ArcRwSignal<Service>) -> impl IntoView {
                 data-testid="error-rate"
                 data-value=raw(|s| s.window.error_rate)
             >
-                {follows(move || quantity(errors.get()))}
+                {figure(errors)}
             </td>
             <td role="cell" data-label=t(W::Active)>{says(move || active.get())}</td>
-            {follows(move || use_cell(t(W::Cpu), resources.get().as_ref(), cpu))}
-            {follows(move || use_cell(t(W::Memory), resources.get().as_ref(), memory))}
+            {use_cell(t(W::Cpu), resources, cpu)}
+            {use_cell(t(W::Memory), resources, memory)}
             <td role="cell" data-label=t(W::Containers) class="wide">{says(move || containers.get())}</td>
         </tr>
     }

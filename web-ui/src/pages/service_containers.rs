@@ -4,12 +4,12 @@ use leptos::prelude::*;
 use modeltap_api_types::{Resources, Service, ServiceContainer};
 
 use crate::address::{Address, Query};
-use crate::components::figures::{quantity, share_bar};
+use crate::components::figures::{figure, quantity, width};
 use crate::components::parts::live;
 use crate::format::{self, Quantity};
 use crate::narrow::Narrow;
 use crate::pages::narrowed::narrow_link;
-use crate::reactive::AnyViews;
+use crate::reactive::{AnyViews, memo, says};
 use crate::state::Store;
 use crate::usage::{Against, cpu, memory};
 use crate::words::{W, phrases, t};
@@ -80,6 +80,8 @@ fn row(container: ServiceContainer, at_ms: u64, query: &Query) -> AnyView {
     };
     let name = view! { <span class="path">{container.name.clone()}</span> }.into_any();
     let name = narrow_link(&narrow, query, t(W::NarrowToContainer), name);
+    let resources = container.resources.clone();
+    let resources = memo(move || resources.clone());
     let window = container.window;
     let life = &container.lifecycle;
     let up = life.started_unix_ms.map_or_else(Quantity::unknown, |at| {
@@ -124,8 +126,8 @@ fn row(container: ServiceContainer, at_ms: u64, query: &Query) -> AnyView {
                 </small>
             </td>
             {figures.into_iter().any_views()}
-            {use_cell(t(W::Cpu), container.resources.as_ref(), cpu)}
-            {use_cell(t(W::Memory), container.resources.as_ref(), memory)}
+            {use_cell(t(W::Cpu), resources, cpu)}
+            {use_cell(t(W::Memory), resources, memory)}
             <td role="cell" data-label=t(W::Restarts) class=restarts>{format::count(life.n_restarts)}</td>
             <td role="cell" data-label=t(W::Health) class="left">
                 <span class=format!("health {class}")>
@@ -149,27 +151,32 @@ fn used(against: &Against) -> Quantity {
     used
 }
 
-/// A figure against its limit, with a bar where there is one.
+/// A figure against its limit, with a bar where there is one; it changes where
+/// it stands.
 pub fn use_cell(
     name: &'static str,
-    resources: Option<&Resources>,
+    resources: Memo<Option<Resources>>,
     of: fn(&Resources) -> Against,
 ) -> AnyView {
-    let against = resources.map(of);
-    let class = against.as_ref().map_or("", Against::class);
-    let content = match against {
-        None => quantity(Quantity::unknown()).into_any(),
-        Some(against) => {
-            let title = against.text();
-            view! {
-                <span class="against" title=title>
-                    {quantity(used(&against))}
-                    <small>{against.of_limit()}</small>
-                    {against.share.map(share_bar)}
-                </span>
-            }
-            .into_any()
-        }
+    let part = move |part: fn(Against) -> String| {
+        says(move || {
+            let against = resources.with(|r| r.as_ref().map(of));
+            against.map(part).unwrap_or_default()
+        })
     };
-    view! { <td role="cell" data-label=name class=format!("use {class}")>{content}</td> }.into_any()
+    let quantity = memo(move || {
+        resources.with(|r| r.as_ref().map_or_else(Quantity::unknown, |r| used(&of(r))))
+    });
+    let class = part(|against| against.class().to_owned());
+    let width = part(|against| against.share.map(width).unwrap_or_default());
+    view! {
+        <td role="cell" data-label=name class=says(move || format!("use {}", class.get()))>
+            <span class="against" title=part(|against| against.text())>
+                {figure(quantity)}
+                <small>{part(|against| against.of_limit().unwrap_or_default())}</small>
+                <span class="bar" aria-hidden="true"><i style:width=width></i></span>
+            </span>
+        </td>
+    }
+    .into_any()
 }

@@ -33,13 +33,16 @@ const FATE: usize = 5;
 pub fn ServiceAccounts() -> impl IntoView {
     let store = expect_context::<Store>();
     live(move || {
-        let services = store.services();
+        let services = store.settled_services();
         if services.is_empty() {
             return Vec::new();
         }
         let mut sum = HostCounts::default();
-        services.iter().for_each(|s| sum.add(&s.read()));
-        let rows = services.iter().map(|s| line(&s.read())).any_views();
+        services.iter().for_each(|s| sum.add(&s.read_untracked()));
+        let rows = services
+            .iter()
+            .map(|s| line(&s.read_untracked()))
+            .any_views();
         let heads = COLUMNS.into_iter().enumerate();
         let heads = heads
             .map(|(i, (name, meaning))| {
