@@ -13,6 +13,8 @@ mod looks;
 mod narrowing;
 #[path = "browser/session.rs"]
 mod session;
+#[path = "browser/states.rs"]
+mod states;
 #[path = "browser/why.rs"]
 mod why;
 
@@ -136,6 +138,8 @@ fn page_shows_the_numbers_of_a_known_load_and_survives_its_daemon() {
     take_pictures_in_chinese(&browser, "overview");
     narrowing::keys_lead_about(&browser);
     crowd::second_of_a_hundred_services_is_written_in_small_parts(&browser, &url(&daemon, "/"));
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    states::overview_says_what_is_wrong(&browser, &url(&daemon, "/"));
 
     browser.open(&url(&daemon, &format!("/services/{}", container.name())));
     let sent = truth::sent(&rows);

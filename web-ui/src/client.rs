@@ -427,6 +427,16 @@ impl Link {
                 .set(Connection::Lost { since_ms: now });
         }
         let attempt = self.attempt.get();
+        // The browser does not say why it could not connect; asked once a
+        // loss, because it may ask its user for the token.
+        if attempt == 1 {
+            let refused = self.store.refused;
+            leptos::task::spawn_local(async move {
+                let answer = fetch_text("/api/v1/status".to_owned()).await;
+                let is_refusal = matches!(answer, Err(FetchError::Refused { status: 401, .. }));
+                refused.set(is_refusal);
+            });
+        }
         self.attempt.set(attempt.saturating_add(1));
         let pause = (BACK_OFF_MS.0 << attempt.min(8)).min(BACK_OFF_MS.1) as f64;
         // Many open pages must not all come back in the same instant.

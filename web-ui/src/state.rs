@@ -50,6 +50,8 @@ struct Held {
 pub struct Store {
     /// The connection to the daemon.
     pub connection: RwSignal<Connection>,
+    /// Whether it broke because the daemon asks for a token.
+    pub refused: RwSignal<bool>,
     /// The daemon's state.
     pub status: RwSignal<Option<Status>>,
     /// End of the window the figures cover, Unix milliseconds.
@@ -83,6 +85,7 @@ impl Store {
     pub fn new() -> Self {
         Self {
             connection: RwSignal::new(Connection::Connecting),
+            refused: RwSignal::new(false),
             status: RwSignal::new(None),
             at_ms: RwSignal::new(0),
             window_seconds: RwSignal::new(60),

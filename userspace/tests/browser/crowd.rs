@@ -25,6 +25,9 @@ const CROWD: &str = "(() => {
         message.services = Array.from({ length: 100 }, (_, i) => {
             const service = structuredClone(one);
             service.name = 'crowd-' + String(i).padStart(3, '0');
+            // Nobody is in trouble: the daemon would be asked why.
+            service.health = 'ok';
+            service.n_firing = 0;
             service.window.rate = (turn * 7 + i) % 50 + 0.5;
             service.window.p95 = ((turn + i) % 40 + 1) / 100;
             service.n_active = (turn + i) % 9;

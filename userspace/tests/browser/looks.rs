@@ -52,6 +52,20 @@ pub fn take_pictures(browser: &Browser, name: &str) {
     measure(browser, name, [Scheme::Dark, Scheme::Light]);
 }
 
+/// Looks at the page as it is in one theme of each size, in which the colours
+/// of a state are nearest to their ground.
+#[track_caller]
+pub fn look_once(browser: &Browser, name: &str) {
+    for ((width, height), scheme) in SIZES.into_iter().zip([Scheme::Dark, Scheme::Light]) {
+        browser.view(width, height, scheme);
+        settle(browser);
+        browser.screenshot(name, width, scheme);
+        fits(browser, name, width);
+        is_accessible(browser, name);
+    }
+    browser.view(SIZES[0].0, SIZES[0].1, Scheme::Dark);
+}
+
 /// Takes a picture of each size in each theme. axe looks at one theme of each
 /// size, `schemes` in the order of the sizes: the other language has the
 /// others, so that every two of size, theme and language meet.

@@ -31,7 +31,9 @@ fn DaemonGone() -> impl IntoView {
         _ => None,
     };
     let text = move |since_ms: f64| {
-        if store.is_loaded() {
+        if store.refused.get() {
+            t(W::AsksForToken).to_owned()
+        } else if store.is_loaded() {
             phrases::gone_since(&browser::time_of_day(since_ms))
         } else {
             t(W::IsItRunning).to_owned()

@@ -135,6 +135,8 @@ pub fn none(words: impl Into<String>) -> AnyView {
 
 /// What stands where the first answer is awaited.
 pub fn awaited() -> AnyView {
-    view! { <div class="skeleton" aria-busy="true" aria-label=t(W::Loading)><i></i><i></i></div> }
-        .into_any()
+    view! {
+        <div class="skeleton" role="status" aria-busy="true" aria-label=t(W::Loading)><i></i><i></i></div>
+    }
+    .into_any()
 }

@@ -171,6 +171,11 @@ fn probes(status: &Status) -> impl IntoView + use<> {
             text(format::count(status.capture.requests_incomplete)),
         ),
     ];
+    // Zero but where the kernel leaves runs of probes out, and says so.
+    let n_skipped = status.capture.probe_runs_skipped;
+    if n_skipped > 0 {
+        list.push((t(W::ProbeRunsSkipped), text(format::count(n_skipped))));
+    }
     // Each in words that a newcomer knows, with what the kernel lacks.
     list.extend(status.probes.untold.iter().map(|untold| {
         let what = match untold.what.as_str() {

@@ -49,6 +49,7 @@ table! { W:
     // Banners.
     ReconnectingDots = "Reconnecting… ", "重新連線中…";
     IsItRunning = "No answer from the daemon. Is it running?", "常駐程式沒有回應。它正在執行嗎？";
+    AsksForToken = "The daemon asks for a token: reload the page to give it.", "常駐程式要求權杖：請重新載入頁面並輸入。";
     GivesNoReason = "it gives no reason", "未說明原因";
     DockerUnreachable = "Docker is unreachable. ", "無法連上 Docker。";
     DockerUnseen = "New containers go unseen; those already known are still watched. It is tried again by itself. ",
@@ -559,6 +560,7 @@ table! { W:
     DockerVersion = "Docker's version", "Docker 版本";
     ConnectionsOpen = "Connections open", "開啟的連線";
     ConnectionsUntrackedHead = "Connections untracked", "未追蹤的連線";
+    ProbeRunsSkipped = "Probe runs skipped, at most", "略過的探針執行（上限）";
     RequestsWhole = "Requests seen whole", "完整的請求";
     RequestsIncomplete = "Requests incomplete", "不完整的請求";
     ArrivalOfRequests = "Arrival of requests", "請求到達時間";
@@ -588,10 +590,8 @@ table! { W:
     Error = "Error", "錯誤";
     HistoryStore = "History", "歷史資料";
 
-    // What went wrong.
+    // What went wrong, and units.
     DaemonSilent = "the daemon does not answer", "常駐程式沒有回應";
-
-    // Units.
     Days = "d", "天";
     Hours = "h", "小時";
     Minutes = "min", "分";
