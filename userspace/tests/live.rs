@@ -58,6 +58,8 @@ mod tap;
 mod verify;
 #[path = "live/websocket.rs"]
 mod websocket;
+#[path = "live/why.rs"]
+mod why;
 
 use std::fs::File;
 use std::io::BufReader;

@@ -389,7 +389,8 @@ pub struct ServiceContainer {
 pub enum Health {
     /// 5 % or more of the window's requests failed, or a critical alert fires.
     Critical,
-    /// 1 % or more failed, or a warning fires.
+    /// 1 % or more failed, a warning fires, or it is failing or slower since a
+    /// moment ago.
     Warning,
     /// Fewer failed.
     Ok,

@@ -192,7 +192,7 @@ pub fn service(service: &ServiceSnapshot, totals: Totals) -> wire::Service {
                 lifecycle: resource::lifecycle(&container.lifecycle),
             })
             .collect(),
-        health: health(&service.window).min(alert::health(service.worst_firing)),
+        health: health(&service.window).min(alert::health(service)),
         window: figures(&service.window),
         totals: match totals {
             Totals::Omitted => Vec::new(),

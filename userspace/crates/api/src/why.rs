@@ -29,6 +29,10 @@ use kept::Key;
 const RANGE_STEPS: u64 = 60;
 /// Steps before it that it is compared with.
 const PAST_STEPS: u64 = 180;
+/// The look at what is worse since a moment ago: length of its steps, and how
+/// far it reaches back, in seconds.
+const SUDDEN_STEP: u64 = 5;
+const SUDDEN_SPAN: u64 = 1_200;
 /// Steps that history's sums have, in seconds.
 const MINUTE: u64 = 60;
 const HOUR: u64 = 3_600;
@@ -103,7 +107,7 @@ pub async fn why(
     };
     let found = kept
         .or_find(key, lasts, async || {
-            let answer = history::ask(&sources, move |reader| found(reader, &service, range));
+            let answer = history::ask(&sources, move |reader| found(reader, &service, range, now));
             Ok::<_, ApiError>(Arc::new(answer.await?))
         })
         .await?;
@@ -151,6 +155,19 @@ impl Range {
             }
         })
     }
+
+    /// The look at what is worse at its end, or now where its last step is not
+    /// over.
+    fn sudden(self, now: u64) -> Look {
+        let to = self.to.min(now).next_multiple_of(SUDDEN_STEP);
+        let past = to.saturating_sub(SUDDEN_SPAN);
+        Look {
+            past,
+            from: past,
+            to,
+            step: SUDDEN_STEP,
+        }
+    }
 }
 
 /// One look at a range and its past.
@@ -175,19 +192,30 @@ fn whole_step(seconds: u64) -> u64 {
 }
 
 /// What is found by the first look that finds something of a kind.
-fn found(reader: &Reader, service: &str, range: Range) -> Result<wire::Why, QueryError> {
+fn found(reader: &Reader, service: &str, range: Range, now: u64) -> Result<wire::Why, QueryError> {
     let mut why = wire::Why {
         service: service.to_owned(),
         from_unix_ms: range.from * 1_000,
         to_unix_ms: range.to * 1_000,
         findings: Vec::new(),
     };
-    for look in range.looks() {
-        for found in ask::findings(reader, service, look)? {
+    let mut tell = |found: Vec<ask::Found>| {
+        for found in found {
             let found = convert::why::finding(service, found.step, range.to, found.finding);
             if why.findings.iter().all(|known| known.kind != found.kind) {
                 why.findings.push(found);
             }
+        }
+    };
+    let sudden = || ask::sudden(reader, service, range.sudden(now));
+    // Steps of its own that are shorter tell better since when it is.
+    if range.step >= SUDDEN_STEP {
+        tell(sudden()?);
+    }
+    for look in range.looks() {
+        tell(ask::findings(reader, service, look)?);
+        if look.step < SUDDEN_STEP {
+            tell(sudden()?);
         }
     }
     const GRAVEST: [&str; 3] = ["failing", "slow", "starved"];

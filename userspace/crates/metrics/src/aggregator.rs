@@ -453,6 +453,7 @@ impl Aggregator {
             };
             if let Some(service) = &mut self.services[at as usize] {
                 service.live.push(second, group);
+                service.pulse.push(second, group);
                 let n_requests = group.iter().map(|rollup| rollup.figures.n_requests).sum();
                 service.sparkline.add(second, n_requests);
             }
@@ -478,6 +479,7 @@ impl Aggregator {
         let first = open.second.saturating_sub(self.config.window.as_secs());
         for service in self.services.iter_mut().flatten() {
             service.live.expire(first, open.second);
+            service.pulse.look(open.second);
         }
         for inner in self.inner_hops() {
             inner.expire(first, open.second);

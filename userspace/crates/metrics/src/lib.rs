@@ -26,6 +26,7 @@ mod facts;
 mod hop;
 mod inference;
 mod live;
+mod pulse;
 mod recent;
 mod resources;
 mod route;

@@ -99,6 +99,9 @@ pub struct ServiceSnapshot {
     pub unseen_bytes: Option<u64>,
     /// What its containers use; `None` where that was not read.
     pub resources: Option<ResourceSnapshot>,
+    /// Whether it is failing or slower since a moment ago, which
+    /// [`crate::why`] tells of.
+    pub is_suddenly_worse: bool,
     /// Alerts of it that fire and are not silenced.
     pub n_firing: u32,
     /// The worst of them.

@@ -19,6 +19,7 @@ use crate::facts::Facts;
 use crate::hop::{InnerHops, Sessions, count_inner, count_session, snapshot_sessions};
 use crate::inference::InferenceBook;
 use crate::live::{ContainerSnapshot, RouteTotal, ServiceSnapshot, status_class};
+use crate::pulse::Pulse;
 use crate::resources::{self, Kills, Meter};
 use crate::route::{RouteBook, RouteIndex};
 use crate::series::Budget;
@@ -36,6 +37,7 @@ pub(crate) struct Service {
     pub(crate) routes: RouteBook,
     pub(crate) live: LiveWindow,
     pub(crate) sparkline: Sparkline,
+    pub(crate) pulse: Pulse,
     totals: Vec<(TotalKey, u64)>,
     totals_index: HashMap<TotalKey, usize>,
     max_totals: usize,
@@ -133,6 +135,7 @@ impl Service {
             routes: RouteBook::new(config.max_routes, config.max_unproven_routes),
             live: LiveWindow::default(),
             sparkline: Sparkline::default(),
+            pulse: Pulse::default(),
             totals: Vec::new(),
             totals_index: HashMap::new(),
             max_totals: config.max_series_of_service,
@@ -212,6 +215,7 @@ impl Service {
     /// The wall clock was set back to `now`: nothing was seen after that.
     pub(crate) fn set_back(&mut self, now: u64) {
         self.live = LiveWindow::default();
+        self.pulse = Pulse::default();
         if let Some(inner) = &mut self.inner {
             inner.set_back();
         }
@@ -389,6 +393,7 @@ impl Service {
             kernel: account.kernel,
             seen,
             unseen_bytes: account.unseen_bytes,
+            is_suddenly_worse: self.pulse.is_worse(),
             n_firing: 0,
             worst_firing: None,
             resources: resources::snapshot(

@@ -7,6 +7,8 @@
 
 #[path = "support/made.rs"]
 mod made;
+#[path = "support/random.rs"]
+mod random;
 
 use modeltap_core::timeline::TimelineKind;
 use modeltap_metrics::why::{
@@ -14,7 +16,8 @@ use modeltap_metrics::why::{
 };
 use proptest::prelude::*;
 
-use crate::made::{FIRST, FROM, Kind, Made, N_STEPS, Random, STEP, explain};
+use crate::made::{FIRST, FROM, Kind, Made, N_STEPS, STEP, explain};
+use crate::random::Random;
 
 /// The stated rate: at most one finding in so many ranges without a change.
 const RANGES_A_FALSE_ALARM: usize = 1_000;
@@ -174,6 +177,7 @@ proptest! {
             throttled: part(),
             memory: part(),
             gpu: values.clone(),
+            durations: None,
             events: Vec::new(),
         };
         let none = |_: &_| Ok::<_, ()>(modeltap_metrics::why::Parts::default());

@@ -4,14 +4,17 @@ use modeltap_api_types as wire;
 use modeltap_core::alert::{
     Alert, AlertMetric, AlertRule, Comparison, Condition, Delivery, Severity, Silence,
 };
+use modeltap_metrics::ServiceSnapshot;
 
 use crate::state::NotifierState;
 
-/// How the worst alert that fires lets a service be.
-pub(crate) fn health(worst: Option<Severity>) -> wire::Health {
-    match worst {
+/// How the worst alert that fires lets a service be, and what is suddenly worse
+/// before any rule says so.
+pub(crate) fn health(service: &ServiceSnapshot) -> wire::Health {
+    match service.worst_firing {
         Some(Severity::Critical) => wire::Health::Critical,
         Some(Severity::Warning) => wire::Health::Warning,
+        _ if service.is_suddenly_worse => wire::Health::Warning,
         Some(Severity::Info) | None => wire::Health::Idle,
     }
 }

@@ -1,14 +1,14 @@
 //! The questions to history, few and bounded: one of the service's figures,
-//! five of what its containers use and what happened, and two more for each
-//! change that there is.
+//! five of what its containers use and what happened, in short steps one of
+//! its durations, and two more for each change that there is.
 
 use std::time::Duration;
 
 use modeltap_core::measure::Measure;
 use modeltap_core::time::UnixNs;
 use modeltap_metrics::why::{
-    Change, Figure, Finding, Parts, Phase, RoutePart, ServicePart, ServiceSeries, TimeSeries,
-    Timed, findings as find,
+    Change, Durations, Figure, Finding, Parts, Phase, RoutePart, ServicePart, ServiceSeries,
+    TimeSeries, Timed, findings as find,
 };
 use modeltap_store::{
     EventQuery, GroupBy, Metric, Query, QueryError, QueryResult, Reader, ResourceMetric, Stat,
@@ -24,7 +24,7 @@ const MAX_LONGER: u64 = 10;
 const RESOURCE_STEPS: u64 = 120;
 /// Steps before a change and since that its parts are compared over, and the
 /// seconds that they may take: they are read by route, which takes longest.
-const PART_STEPS: u64 = 15;
+const PART_STEPS: u64 = 60;
 const MIN_PART_STEPS: u64 = 5;
 const PART_SECONDS: u64 = 300;
 /// Events that are looked at.
@@ -53,7 +53,43 @@ pub(super) fn findings(
     service: &str,
     look: Look,
 ) -> Result<Vec<Found>, QueryError> {
-    let Some(series) = series(reader, service, look)? else {
+    let mut look = look;
+    let mut told = reader.figures(&about(service, look), &FIGURES)?;
+    if let Some(longer) = longer(&told[0]) {
+        look.step *= longer;
+        look.from -= look.from % look.step;
+        told = reader.figures(&about(service, look), &FIGURES)?;
+    }
+    explain(reader, service, series(reader, service, look, told)?)
+}
+
+/// What one look finds that counts requests in its short steps; nothing where
+/// history has no steps that short any more.
+pub(super) fn sudden(reader: &Reader, service: &str, look: Look) -> Result<Vec<Found>, QueryError> {
+    let told = reader.figures(&about(service, look), &FIGURES)?;
+    let axis = Axis::of(&told[0]);
+    if axis.step != look.step {
+        return Ok(Vec::new());
+    }
+    let mut series = series(reader, service, look, told)?;
+    if let Some(series) = &mut series {
+        series.durations = Some(durations(
+            reader,
+            service,
+            look,
+            axis,
+            series.times[0].time,
+        )?);
+    }
+    explain(reader, service, series)
+}
+
+fn explain(
+    reader: &Reader,
+    service: &str,
+    series: Option<ServiceSeries>,
+) -> Result<Vec<Found>, QueryError> {
+    let Some(series) = series else {
         return Ok(Vec::new());
     };
     let step = series.step;
@@ -65,15 +101,45 @@ pub(super) fn findings(
     Ok(found.into_iter().map(with_step).collect())
 }
 
+/// How long requests took, on the steps of `axis`.
+fn durations(
+    reader: &Reader,
+    service: &str,
+    look: Look,
+    axis: Axis,
+    time: Timed,
+) -> Result<Durations, QueryError> {
+    let query = Query {
+        metric: match time {
+            Timed::Felt => Metric::Measure(Measure::Felt),
+            _ => Metric::Duration,
+        },
+        ..about(service, look)
+    };
+    let map = reader.heatmap(&query)?;
+    let theirs = Axis {
+        from: map.from.seconds(),
+        step: map.step.as_secs().max(1),
+        n_steps: map.counts.len(),
+    };
+    let of_step = |at: usize| {
+        let place = theirs.place_of(axis.from + axis.step * at as u64);
+        place.map_or_else(Vec::new, |place| map.counts[place].clone())
+    };
+    Ok(Durations {
+        time,
+        bounds: map.bounds.iter().map(Duration::as_secs_f64).collect(),
+        counts: (0..axis.n_steps).map(of_step).collect(),
+    })
+}
+
 /// The service's figures; `None` where history has nothing of it.
-fn series(reader: &Reader, service: &str, look: Look) -> Result<Option<ServiceSeries>, QueryError> {
-    let mut look = look;
-    let mut told = reader.figures(&about(service, look), &FIGURES)?;
-    if let Some(longer) = longer(&told[0]) {
-        look.step *= longer;
-        look.from -= look.from % look.step;
-        told = reader.figures(&about(service, look), &FIGURES)?;
-    }
+fn series(
+    reader: &Reader,
+    service: &str,
+    look: Look,
+    told: Vec<QueryResult>,
+) -> Result<Option<ServiceSeries>, QueryError> {
     let axis = Axis::of(&told[0]);
     let first = axis.place(look.from).min(axis.n_steps);
     let mut told = told.into_iter().map(|result| axis.values(&result, 0));
@@ -319,17 +385,20 @@ impl Axis {
         usize::try_from(steps).unwrap_or(usize::MAX)
     }
 
+    /// The step that a second lies in; `None` outside of them.
+    fn place_of(self, second: u64) -> Option<usize> {
+        let place = self.place(second);
+        (second >= self.from && place < self.n_steps).then_some(place)
+    }
+
     /// A series of another answer on these steps.
     fn values(self, result: &QueryResult, series: usize) -> Vec<Option<f64>> {
         let theirs = Self::of(result);
         let values = result.series.get(series).map(|series| &series.values);
         (0..self.n_steps)
             .map(|at| {
-                let second = self.from + self.step * at as u64;
-                if second < theirs.from {
-                    return None;
-                }
-                *values?.get(theirs.place(second))?
+                let place = theirs.place_of(self.from + self.step * at as u64)?;
+                *values?.get(place)?
             })
             .collect()
     }

@@ -9,6 +9,7 @@ const MIN_SHARE: f64 = 0.6;
 const MIN_PHASE_SHARE: f64 = 0.5;
 /// Requests before and since without which the parts are noise.
 const MIN_REQUESTS: f64 = 20.0;
+const MIN_SINCE: f64 = 5.0;
 
 /// Sums before and since.
 #[derive(Clone, Copy, Debug, Default)]
@@ -76,7 +77,7 @@ fn carrier(parts: &[Part<'_>]) -> Option<Carrier> {
     }
     let mut all = Sides::default();
     parts.iter().for_each(|part| all.add(part.requests));
-    if all.before < MIN_REQUESTS || all.since < MIN_REQUESTS {
+    if all.before < MIN_REQUESTS || all.since < MIN_SINCE {
         return None;
     }
     // Of a request's mean time, the part that requests of this part make up.

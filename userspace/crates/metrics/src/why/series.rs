@@ -26,6 +26,9 @@ pub struct ServiceSeries {
     pub memory: Vec<ServicePart>,
     /// GPUs' worth of utilisation: 0 to 1 a GPU.
     pub gpu: Vec<Option<f64>>,
+    /// How long its requests took, where the steps are so short that what is
+    /// worse is told by counting requests; `None` where each step has a level.
+    pub durations: Option<Durations>,
     /// What happened to its containers, in any order.
     pub events: Vec<TimelineEvent>,
 }
@@ -39,6 +42,18 @@ pub struct TimeSeries {
     pub quantile: f64,
     /// In seconds; `None` where nothing was timed.
     pub values: Vec<Option<f64>>,
+}
+
+/// Requests by step and duration.
+#[derive(Clone, Debug)]
+pub struct Durations {
+    /// What is timed.
+    pub time: Timed,
+    /// Row `i` lies from `bounds[i]` to before `bounds[i + 1]`, in seconds,
+    /// ascending.
+    pub bounds: Vec<f64>,
+    /// Counts by step and row; a step without any may be empty.
+    pub counts: Vec<Vec<u64>>,
 }
 
 /// What is timed.

@@ -6,9 +6,11 @@ use super::finding::{Change, Figure, Resource};
 use super::rise::median_known;
 use super::series::{ServicePart, ServiceSeries};
 
-/// Steps without which a level is none, and steps before it without which
-/// nothing is known to be usual.
+/// Steps without which a level is none, and seconds that they take where they
+/// are short beside others that tell; and steps before it without which nothing
+/// is known to be usual.
 const MIN_STEPS: usize = 3;
+const MIN_SECONDS: u64 = 25;
 const MIN_BEFORE: usize = 12;
 /// Steps without a kill after which it is over.
 const QUIET_STEPS: u64 = 10;
@@ -86,7 +88,11 @@ fn level(
     let before = median_known(&values[..start])?;
     let after = median_known(&values[start..])?;
     let n_before = values[..start].iter().flatten().count();
-    let is_short = run.len() >= MIN_STEPS
+    let least = match &series.durations {
+        Some(_) => usize::try_from(MIN_SECONDS / series.step.max(1)).unwrap_or(MIN_STEPS),
+        None => MIN_STEPS,
+    };
+    let is_short = run.len() >= least.max(MIN_STEPS)
         && n_before >= MIN_BEFORE
         && after >= levels.on
         && before < levels.usual;
