@@ -5,7 +5,7 @@
 //! | [`Level::Full`] | nothing | everything |
 //! | [`Level::Details`] | slow and failed requests kept apart; of calls behind a message's beginning, all but 64 bytes, and with them streams' intervals | requests, statuses, times |
 //! | [`Level::Heads`] | more than 2 KB of what a client sends and 512 bytes of an answer | requests, statuses, times |
-//! | [`Level::Counts`] | single requests, routes and times: no bytes come from the kernel | requests and statuses by service, which the kernel counts |
+//! | [`Level::Counts`] | single requests, routes and times: no events come from the kernel, which counts them as left out | requests and statuses by service, which the kernel counts |
 //!
 //! Too much for [`WINDOW`] on average is one level up, if it may come from what
 //! is captured: finding a hundred containers costs as well, and leaving events

@@ -160,11 +160,15 @@ impl Telemetry {
         };
         if let Some((control, drain, _)) = &self.kernel {
             let kernel = control.lock().await.counts();
-            accounting.events_observed = kernel.events_submitted + kernel.events_lost;
+            accounting.events_observed =
+                kernel.events_submitted + kernel.events_lost + kernel.events_left_out;
+            accounting.events_left_out = kernel.events_left_out;
             accounting.events_lost = kernel.events_lost;
             accounting.events_dropped = drain.events_dropped.load(Ordering::Relaxed);
             accounting.events_undecoded = drain.events_undecoded.load(Ordering::Relaxed);
-            accounting.bytes_observed = kernel.bytes_submitted + kernel.bytes_lost;
+            accounting.bytes_observed =
+                kernel.bytes_submitted + kernel.bytes_lost + kernel.bytes_left_out;
+            accounting.bytes_left_out = kernel.bytes_left_out;
             accounting.bytes_lost = kernel.bytes_lost;
             accounting.bytes_dropped = drain.bytes_dropped.load(Ordering::Relaxed);
             accounting.connections_untracked = kernel.connections_untracked;

@@ -141,7 +141,7 @@ impl Thrift {
         Used {
             at: clock::monotonic(),
             cpu: clock::process_cpu(),
-            n_events: counts.events_submitted + counts.events_lost,
+            n_events: counts.events_submitted + counts.events_lost + counts.events_left_out,
         }
     }
 

@@ -198,5 +198,6 @@ fn account(
         probe_runs_skipped: kernel.runs_skipped,
         requests_complete: parser.n_requests_complete,
         requests_incomplete: parser.n_requests_incomplete,
+        ..CaptureAccounting::default()
     }
 }

@@ -41,6 +41,11 @@ const DROPPED: Fate = Fate {
     meaning: W::DroppedMeans,
     token: "--c6",
 };
+const LEFT_OUT: Fate = Fate {
+    name: W::LeftOutWord,
+    meaning: W::LeftOutMeans,
+    token: "--c4",
+};
 const PENDING: Fate = Fate {
     name: W::OnTheirWay,
     meaning: W::OnTheirWayMeans,
@@ -71,6 +76,7 @@ impl Bytes {
                 c.bytes_truncated,
                 c.bytes_lost,
                 c.bytes_dropped,
+                c.bytes_left_out,
                 c.bytes_pending,
             ],
         )
@@ -87,14 +93,15 @@ impl Bytes {
                 c.bytes_truncated,
                 c.bytes_lost,
                 c.bytes_dropped,
+                c.bytes_left_out,
                 0,
             ],
         )
     }
 
-    fn new(observed: u64, parts: [u64; 6]) -> Self {
-        let fates = [PARSED, SKIPPED, TRUNCATED, LOST, DROPPED, PENDING];
-        let always = [true, true, true, true, false, false];
+    fn new(observed: u64, parts: [u64; 7]) -> Self {
+        let fates = [PARSED, SKIPPED, TRUNCATED, LOST, DROPPED, LEFT_OUT, PENDING];
+        let always = [true, true, true, true, false, false, false];
         let fates = fates.into_iter().zip(parts).zip(always);
         Self {
             observed,

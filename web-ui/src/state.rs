@@ -420,7 +420,7 @@ pub enum Trust {
 pub struct CaptureSummary {
     /// The worst that happened.
     pub trust: Trust,
-    /// Events that were neither lost, dropped nor undecodable.
+    /// Events that were neither lost, dropped, undecodable nor left out.
     pub events_kept: u64,
     /// Events in all.
     pub events_observed: u64,
@@ -434,6 +434,7 @@ impl CaptureSummary {
     pub fn new(c: &CaptureStatus) -> Self {
         let missed = c.events_lost.saturating_add(c.events_dropped);
         let missed = missed.saturating_add(c.events_undecoded);
+        let missed = missed.saturating_add(c.events_left_out);
         let lossy = [
             (c.events_lost, W::EventsLost),
             (c.events_dropped, W::EventsDropped),
@@ -441,6 +442,7 @@ impl CaptureSummary {
             (c.connections_untracked, W::ConnectionsUntracked),
         ];
         let partial = [
+            (c.events_left_out, W::LeftOutWord),
             (c.bytes_truncated, W::BytesTruncated),
             (c.requests_incomplete, W::RequestsIncompleteWord),
         ];

@@ -400,6 +400,18 @@ fn capture_is_whole_until_something_was_missed() {
     assert_eq!((summary.trust, summary.share()), (Trust::Lossy, Some(0.95)));
     assert_eq!(summary.misses.len(), 3);
 
+    let left_out = CaptureStatus {
+        events_left_out: 40,
+        ..whole
+    };
+    let summary = CaptureSummary::new(&left_out);
+    assert_eq!(
+        (summary.trust, summary.share()),
+        (Trust::Partial, Some(0.6)),
+        "on purpose"
+    );
+    assert_eq!(summary.misses, [(40, W::LeftOutWord)]);
+
     let nothing = CaptureSummary::new(&CaptureStatus::default());
     assert_eq!((nothing.trust, nothing.share()), (Trust::Whole, None));
     let absurd = CaptureStatus {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use modeltap_api_types::Events;
+use modeltap_api_types::{Events, QueryResult};
 use modeltap_testbed::clock::await_that;
 use modeltap_testbed::docker::{Container, Spec};
 use modeltap_testbed::ground;
@@ -11,6 +11,9 @@ use modeltap_testbed::load::{self, Target};
 
 use crate::start;
 
+/// Requests that two changes of the level may find under way: one each of the
+/// load's connections.
+const MAX_UNDER_WAY: u64 = 40;
 /// Longest time until nothing but counts is left.
 const SHED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -68,6 +71,42 @@ fn over_budget_less_is_captured_step_by_step_and_every_request_is_counted() {
     }
     assert_eq!(levels, ["full", "details", "heads", "counts"]);
     exact("counts");
+    let counted = || daemon.service(container.name()).expect("it is watched");
+    // What only the kernel counts is left out and not lost, and as many
+    // requests as the rest: but for those under way when the level changed.
+    await_that(
+        "the counted requests to be the service's",
+        SHED_WITHIN,
+        || {
+            let service = counted();
+            let kernel = service.kernel.expect("the kernel counts").requests;
+            let told = daemon.n_requests(container.name());
+            told.abs_diff(kernel) <= MAX_UNDER_WAY
+        },
+    );
+    let service = counted();
+    println!(
+        "the kernel counted {:?}, {} are told",
+        service.kernel,
+        daemon.n_requests(container.name())
+    );
+    let capture = service.capture.expect("something was told");
+    assert!(service.window.rate > 0.0, "{service:?}");
+    assert!(capture.events_left_out > 0, "{capture:?}");
+    assert_eq!((capture.events_lost, capture.bytes_lost), (0, 0));
+    let status = daemon.status().capture;
+    assert!(status.events_left_out >= capture.events_left_out);
+    assert_eq!((status.events_lost, status.bytes_lost), (0, 0));
+    let path = format!(
+        "/api/v1/query?metric=requests&stat=count&service={}&step=2",
+        container.name()
+    );
+    await_that("history to have them", SHED_WITHIN, || {
+        let told: QueryResult = daemon.json(&path);
+        let values = told.series.iter().flat_map(|series| &series.values);
+        let kept: f64 = values.flatten().sum();
+        kept >= daemon.n_requests(container.name()) as f64
+    });
 
     let reduction = daemon.metrics().into_iter();
     let reduction = reduction.filter(|sample| sample.name == "modeltap_capture_reduction");
@@ -77,5 +116,7 @@ fn over_budget_less_is_captured_step_by_step_and_every_request_is_counted() {
         let told: Events = daemon.json("/api/v1/events?kind=capture_reduced");
         told.events.len() == 3
     });
+    let lost: Events = daemon.json("/api/v1/events?kind=data_lost");
+    assert_eq!(lost.events.len(), 0, "{lost:?}");
     daemon.stop();
 }

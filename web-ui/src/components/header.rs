@@ -203,6 +203,13 @@ fn CaptureBadge() -> impl IntoView {
     };
     let share =
         move || summary.with(|s| format::percent(s.as_ref().and_then(CaptureSummary::share)));
+    let counts_only = move || {
+        store.status.with(|status| {
+            let budget = status.as_ref()?.budget.as_ref()?;
+            let since = budget.since_unix_ms.filter(|_| budget.level == "counts")?;
+            Some(phrases::counts_only(&browser::time_of_day(since as f64)))
+        })
+    };
     let detail = move || {
         summary.with(|s| match s {
             None => String::new(),
@@ -215,7 +222,8 @@ fn CaptureBadge() -> impl IntoView {
                     .map(|(n, w)| phrases::counted(&format::count(*n), t(*w)));
                 let all = (s.events_kept, s.events_observed);
                 let all = phrases::of_events(&format::count(all.0), &format::count(all.1));
-                misses.chain([all]).collect::<Vec<_>>().join(" · ")
+                let pieces = counts_only().into_iter().chain(misses).chain([all]);
+                pieces.collect::<Vec<_>>().join(" · ")
             }
         })
     };

@@ -292,7 +292,7 @@ fn accounting(c: CaptureStatus) -> impl IntoView {
         ..Part::default()
     };
     let (kept, lost, dropped) = (c.events_captured, c.events_lost, c.events_dropped);
-    let undecoded = c.events_undecoded;
+    let (undecoded, left_out) = (c.events_undecoded, c.events_left_out);
     let rows = vec![
         line(
             t(W::Parsed),
@@ -347,7 +347,10 @@ fn accounting(c: CaptureStatus) -> impl IntoView {
             )
         },
     ];
-    let events = Balance::of(c.events_observed, &[kept, lost, dropped, undecoded]);
+    let events = Balance::of(
+        c.events_observed,
+        &[kept, lost, dropped, undecoded, left_out],
+    );
     let by_fate = Bytes::of_host(&c);
     view! {
         <section class="panel accounting">

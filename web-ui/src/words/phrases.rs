@@ -96,6 +96,7 @@ phrase! {
     unseen_in_all(bytes) = "{0} moved by io_uring in ways this kernel is too old to show.",
         "{0} 經 io_uring 傳輸，這個核心版本太舊而無法顯示。";
     not_told(why) = "not told: {0}", "未提供：{0}";
+    counts_only(time) = "counts only since {0} by the CPU budget", "因 CPU 預算，自 {0} 起僅計數";
     over_budget(left_out) = "over its budget: {0}", "超過預算：{0}";
     not_by(what, why) = "not by {0}: {1}", "未受 {0} 限制：{1}";
     rollups_missing(n) = "{0} rows are missing from history: they could not be queued or written.",

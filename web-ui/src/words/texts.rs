@@ -17,6 +17,7 @@ table! { W:
     Connecting = "Connecting", "連線中";
     Live = "Live", "即時";
     Reconnecting = "Reconnecting", "重新連線中";
+    DaemonSilent = "the daemon does not answer", "常駐程式沒有回應";
     NoEventsYet = "no events yet", "尚無事件";
     CapturedWord = "captured", "已擷取";
     Loading = "Loading", "載入中";
@@ -124,6 +125,8 @@ table! { W:
     TruncatedMeans = "needed, but captured short", "需要但擷取得不夠長";
     LostMeans = "the kernel's ring was full", "核心的環形緩衝區已滿";
     DroppedMeans = "a queue of the daemon was full", "常駐程式的佇列已滿";
+    LeftOutWord = "left out", "略過";
+    LeftOutMeans = "counted only", "僅計數";
     UndecodedMeans = "the probe's record made no sense", "探針的紀錄無法解讀";
     OnTheirWayMeans = "between the probes and the parser just now", "正在探針與解析器之間";
     ObservedWord = "observed", "觀測到";
@@ -589,8 +592,6 @@ table! { W:
     WritesFailed = "Writes that failed", "寫入失敗次數";
     Error = "Error", "錯誤";
     HistoryStore = "History", "歷史資料";
-
-    // What went wrong, and units.
     DaemonSilent = "the daemon does not answer", "常駐程式沒有回應";
     Days = "d", "天";
     Hours = "h", "小時";

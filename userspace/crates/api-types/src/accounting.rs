@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Accounting of events, bytes and requests since the daemon's start.
 /// `bytes_observed = bytes_parsed + bytes_skipped + bytes_truncated +
-/// bytes_lost + bytes_dropped`, once the queues are empty.
+/// bytes_lost + bytes_dropped + bytes_left_out`, once the queues are empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CaptureStatus {
@@ -18,6 +18,10 @@ pub struct CaptureStatus {
     pub events_dropped: u64,
     /// Of them: could not be decoded.
     pub events_undecoded: u64,
+    /// Of them: left out to stay within the processor budget, all but their
+    /// counts.
+    #[serde(default)]
+    pub events_left_out: u64,
     /// Bytes moved on watched connections.
     pub bytes_observed: u64,
     /// Bytes understood as part of a message.
@@ -30,6 +34,9 @@ pub struct CaptureStatus {
     pub bytes_lost: u64,
     /// Bytes in dropped events.
     pub bytes_dropped: u64,
+    /// Bytes in events that were left out.
+    #[serde(default)]
+    pub bytes_left_out: u64,
     /// Connections not tracked because the kernel's map was full.
     pub connections_untracked: u64,
     /// Runs of probes that the kernel left out, at most: each may be a call
@@ -63,7 +70,7 @@ pub struct ServiceAccounting {
 /// Events and bytes of one service since the daemon's start, of containers
 /// that stopped too, for as long as their other counts are kept.
 /// `bytes_observed = bytes_parsed + bytes_skipped + bytes_truncated +
-/// bytes_lost + bytes_dropped + bytes_pending`.
+/// bytes_lost + bytes_dropped + bytes_left_out + bytes_pending`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ServiceCapture {
@@ -92,6 +99,13 @@ pub struct ServiceCapture {
     /// Bytes in events that never reached the parser: a queue of the daemon's
     /// was full, or they could not be decoded.
     pub bytes_dropped: u64,
+    /// Events left out to stay within the processor budget, all but their
+    /// counts.
+    #[serde(default)]
+    pub events_left_out: u64,
+    /// Bytes in them.
+    #[serde(default)]
+    pub bytes_left_out: u64,
     /// Bytes on their way from the probes to the parser.
     pub bytes_pending: u64,
 }

@@ -75,12 +75,14 @@ pub fn status(state: &DaemonState, services: &[ServiceSnapshot]) -> wire::Status
             events_lost: counts.events_lost,
             events_dropped: counts.events_dropped,
             events_undecoded: counts.events_undecoded,
+            events_left_out: counts.events_left_out,
             bytes_observed: counts.bytes_observed,
             bytes_parsed: counts.bytes_parsed,
             bytes_skipped: counts.bytes_skipped,
             bytes_truncated: counts.bytes_truncated,
             bytes_lost: counts.bytes_lost,
             bytes_dropped: counts.bytes_dropped,
+            bytes_left_out: counts.bytes_left_out,
             connections_untracked: counts.connections_untracked,
             probe_runs_skipped: counts.probe_runs_skipped,
             requests_complete: counts.requests_complete,
@@ -412,6 +414,8 @@ fn capture(account: &CaptureAccount) -> wire::ServiceCapture {
         bytes_truncated: account.bytes_truncated,
         bytes_lost: account.bytes_lost,
         bytes_dropped: account.bytes_dropped,
+        events_left_out: account.events_left_out,
+        bytes_left_out: account.bytes_left_out,
         bytes_pending: account.bytes_pending,
     }
 }
@@ -424,7 +428,10 @@ fn counts(counts: &RequestCounts) -> wire::RequestCounts {
 }
 
 fn difference(service: &ServiceSnapshot) -> Option<wire::CountsDifference> {
-    let (kernel, seen) = (service.kernel.as_ref()?, &service.seen);
+    // What was left out on purpose is no difference.
+    let mut seen = service.seen;
+    seen.merge(&service.left_out);
+    let kernel = service.kernel.as_ref()?;
     let less = |a: u64, b: u64| {
         i64::try_from(i128::from(a) - i128::from(b)).unwrap_or(if a > b {
             i64::MAX

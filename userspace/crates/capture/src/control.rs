@@ -14,9 +14,10 @@ use modeltap_abi::config::{
     COUNTS_ONLY, CaptureConfig, CgroupCounters, Counter, TrackedConnection, WORDS_OF_PORTS,
 };
 use modeltap_abi::feature::{NETWORK_OWN, NETWORK_SHARED};
-use modeltap_core::accounting::{CgroupCounts, ProgramCost};
+use modeltap_core::accounting::{CgroupCounts, LeftOut, ProgramCost, RequestCounts};
 use modeltap_core::connection::{CgroupId, ConnectionId};
 
+use crate::left_out::Ledger;
 use crate::loader::{LoadError, SWEEP};
 use crate::skipped;
 
@@ -37,6 +38,7 @@ pub struct Control {
     generation: u64,
     known_listeners: HashSet<[u32; 2]>,
     known_networks: BTreeMap<u32, Network>,
+    left_out: Ledger,
 }
 
 /// What it steers them by.
@@ -65,7 +67,7 @@ pub enum Limits {
         /// Bytes captured of each call beyond its turn's share.
         continued: u32,
     },
-    /// No bytes: requests and responses are counted, events are lost.
+    /// No bytes: requests and responses are counted, events are left out.
     Counts,
 }
 
@@ -105,6 +107,10 @@ pub struct KernelCounts {
     pub bytes_submitted: u64,
     /// Bytes moved by the events lost.
     pub bytes_lost: u64,
+    /// Events left out on purpose, see [`Limits::Counts`].
+    pub events_left_out: u64,
+    /// Bytes moved by them.
+    pub bytes_left_out: u64,
     /// Bytes captured of those submitted.
     pub bytes_captured: u64,
     /// User memory that could not be read.
@@ -150,6 +156,7 @@ impl Control {
             generation: 0,
             known_listeners: HashSet::new(),
             known_networks: BTreeMap::new(),
+            left_out: Ledger::default(),
         }
     }
 
@@ -177,7 +184,16 @@ impl Control {
             },
         };
         let value: [u8; size_of::<CaptureConfig>()] = zerocopy::transmute!(config);
-        self.maps.config.set(0, value, 0)
+        // The other way round, what is left out meanwhile would be told as lost.
+        if limits == Limits::Counts {
+            self.left_out.begin(self.not_in_ring());
+        }
+        self.maps.config.set(0, value, 0)?;
+        if limits != Limits::Counts {
+            let counts = self.not_in_ring();
+            self.left_out.end(counts);
+        }
+        Ok(())
     }
 
     /// Time that the probes ran while the kernel measured it, since they were
@@ -234,6 +250,7 @@ impl Control {
         let _ = self.maps.cgroups.remove(&cgroup.0);
         let counts = self.counts_of(cgroup.0);
         let _ = self.maps.cgroup_counts.remove(&cgroup.0);
+        self.left_out.forget(cgroup.0);
         counts
     }
 
@@ -248,6 +265,16 @@ impl Control {
     }
 
     fn counts_of(&self, cgroup: u64) -> Option<CgroupCounts> {
+        let mut sum = self.counted(cgroup)?;
+        let not_in_ring = not_in_ring(&sum);
+        sum.left_out = self.left_out.left_out(Some(cgroup), &not_in_ring);
+        sum.events_lost -= sum.left_out.n_events.min(sum.events_lost);
+        sum.bytes_lost -= sum.left_out.n_bytes.min(sum.bytes_lost);
+        Some(sum)
+    }
+
+    /// The same, with what was left out among what was lost.
+    fn counted(&self, cgroup: u64) -> Option<CgroupCounts> {
         let values = self.maps.cgroup_counts.get(&cgroup, 0).ok()?;
         let mut sum = CgroupCounts::default();
         for bytes in values.iter() {
@@ -264,6 +291,25 @@ impl Control {
             }
         }
         Some(sum)
+    }
+
+    /// What did not go into the ring for want of room, or because it was not
+    /// wanted: of all, and by cgroup.
+    fn not_in_ring(&self) -> Vec<(Option<u64>, LeftOut)> {
+        let known = self.maps.cgroup_counts.keys().filter_map(Result::ok);
+        let by_cgroup = known.filter_map(|of| Some((Some(of), not_in_ring(&self.counted(of)?))));
+        [(None, self.all_not_in_ring())]
+            .into_iter()
+            .chain(by_cgroup)
+            .collect()
+    }
+
+    fn all_not_in_ring(&self) -> LeftOut {
+        LeftOut {
+            n_events: self.sum(Counter::EventsLost),
+            n_bytes: self.sum(Counter::BytesLost),
+            ..LeftOut::default()
+        }
     }
 
     /// Has the probes look for connections that ended unseen; their ends come
@@ -352,22 +398,26 @@ impl Control {
         }
     }
 
+    fn sum(&self, counter: Counter) -> u64 {
+        let values = self.maps.counters.get(&(counter as u32), 0);
+        values.map_or(0, |values| values.iter().sum())
+    }
+
     /// Reads the probes' counters.
     #[must_use]
     pub fn counts(&self) -> KernelCounts {
-        let sum = |counter: Counter| -> u64 {
-            self.maps
-                .counters
-                .get(&(counter as u32), 0)
-                .map_or(0, |values| values.iter().sum())
-        };
+        let sum = |counter| self.sum(counter);
+        let left_out = self.left_out.left_out(None, &self.all_not_in_ring());
         let map_full = sum(Counter::EventsMapFull);
         KernelCounts {
             events_submitted: sum(Counter::EventsSubmitted),
-            events_lost: sum(Counter::EventsLost) + map_full,
+            events_lost: sum(Counter::EventsLost).saturating_sub(left_out.n_events) + map_full,
             events_lost_map_full: map_full,
             bytes_submitted: sum(Counter::BytesSubmitted),
-            bytes_lost: sum(Counter::BytesLost) + sum(Counter::BytesMapFull),
+            bytes_lost: sum(Counter::BytesLost).saturating_sub(left_out.n_bytes)
+                + sum(Counter::BytesMapFull),
+            events_left_out: left_out.n_events,
+            bytes_left_out: left_out.n_bytes,
             bytes_captured: sum(Counter::BytesCaptured),
             user_reads_failed: sum(Counter::UserReadsFailed),
             connections_untracked: sum(Counter::ConnectionsUntracked),
@@ -375,9 +425,21 @@ impl Control {
         }
     }
 }
+
 /// Sets the bit of a port that the probes may find served.
 fn know_port(ports: &mut Array<MapData, u64>, port: u32) -> Result<(), MapError> {
     let word = WORDS_OF_PORTS + port / 64;
     let bits = ports.get(&word, 0)?;
     ports.set(word, bits | 1 << (port % 64), 0)
+}
+
+fn not_in_ring(counts: &CgroupCounts) -> LeftOut {
+    LeftOut {
+        n_events: counts.events_lost - counts.events_lost_map_full,
+        n_bytes: counts.bytes_lost,
+        requests: RequestCounts {
+            n_requests: counts.n_requests,
+            n_responses: counts.n_responses,
+        },
+    }
 }

@@ -13,6 +13,7 @@ pub mod control;
 pub mod cut;
 pub mod decode;
 pub mod features;
+mod left_out;
 pub mod loader;
 pub mod memory;
 mod object;

@@ -5,7 +5,8 @@ use std::time::Duration;
 /// Events and bytes by their fate. All counts grow from the daemon's start.
 ///
 /// Invariant: `bytes_observed = bytes_parsed + bytes_skipped +
-/// bytes_truncated + bytes_lost + bytes_dropped`, once the queues are empty.
+/// bytes_truncated + bytes_lost + bytes_dropped + bytes_left_out`, once the
+/// queues are empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CaptureAccounting {
     /// Socket events the probes saw on watched connections.
@@ -16,6 +17,8 @@ pub struct CaptureAccounting {
     pub events_dropped: u64,
     /// Of them: could not be decoded.
     pub events_undecoded: u64,
+    /// Of them: left out to stay within the budget, all but their counts.
+    pub events_left_out: u64,
     /// Bytes that watched connections moved.
     pub bytes_observed: u64,
     /// Understood as part of a message (body bytes whose length was known
@@ -30,6 +33,8 @@ pub struct CaptureAccounting {
     /// In events that a queue of the daemon's had no room for, or that could
     /// not be decoded.
     pub bytes_dropped: u64,
+    /// In events that were left out to stay within the budget.
+    pub bytes_left_out: u64,
     /// Connections not tracked because the kernel's map was full.
     pub connections_untracked: u64,
     /// Runs of probes that the kernel left out, at most: each may be a call
@@ -88,6 +93,7 @@ impl CaptureAccounting {
             .saturating_sub(self.events_lost)
             .saturating_sub(self.events_dropped)
             .saturating_sub(self.events_undecoded)
+            .saturating_sub(self.events_left_out)
     }
 }
 
@@ -116,6 +122,39 @@ pub struct CgroupCounts {
     /// alone) to `5xx`. One that is written in the same call behind another is
     /// not among them.
     pub n_responses: [u64; 5],
+    /// What was left out on purpose. Its requests are among those above, its
+    /// events and bytes are no other's.
+    pub left_out: LeftOut,
+}
+
+/// What the probes saw while they were told to hand over nothing but counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Events.
+    pub n_events: u64,
+    /// Bytes that these moved.
+    pub n_bytes: u64,
+    /// Requests and responses that began in them.
+    pub requests: RequestCounts,
+}
+
+impl LeftOut {
+    /// Adds everything of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        self.n_events += other.n_events;
+        self.n_bytes += other.n_bytes;
+        self.requests.merge(&other.requests);
+    }
+
+    /// What came since `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            n_events: self.n_events.saturating_sub(earlier.n_events),
+            n_bytes: self.n_bytes.saturating_sub(earlier.n_bytes),
+            requests: self.requests.since(&earlier.requests),
+        }
+    }
 }
 
 /// Bytes of one watched cgroup by what the parser made of them.
@@ -140,7 +179,8 @@ pub struct ParserCounts {
 /// what the probes and the parser counted.
 ///
 /// Invariant: `bytes_observed = bytes_parsed + bytes_skipped +
-/// bytes_truncated + bytes_lost + bytes_dropped + bytes_pending`.
+/// bytes_truncated + bytes_lost + bytes_dropped + bytes_left_out +
+/// bytes_pending`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CaptureAccount {
     /// Events placed in the ring.
@@ -164,6 +204,10 @@ pub struct CaptureAccount {
     pub bytes_lost: u64,
     /// In events that never reached the parser.
     pub bytes_dropped: u64,
+    /// Events left out to stay within the budget.
+    pub events_left_out: u64,
+    /// Bytes in them.
+    pub bytes_left_out: u64,
     /// In events on their way to the parser.
     pub bytes_pending: u64,
 }
@@ -181,6 +225,8 @@ impl CaptureAccount {
         self.bytes_truncated += other.bytes_truncated;
         self.bytes_lost += other.bytes_lost;
         self.bytes_dropped += other.bytes_dropped;
+        self.events_left_out += other.events_left_out;
+        self.bytes_left_out += other.bytes_left_out;
         self.bytes_pending += other.bytes_pending;
     }
 }
@@ -201,5 +247,16 @@ impl RequestCounts {
         for (count, more) in self.n_responses.iter_mut().zip(other.n_responses) {
             *count += more;
         }
+    }
+
+    /// What came since `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut less = *self;
+        less.n_requests = less.n_requests.saturating_sub(earlier.n_requests);
+        for (count, before) in less.n_responses.iter_mut().zip(earlier.n_responses) {
+            *count = count.saturating_sub(before);
+        }
+        less
     }
 }

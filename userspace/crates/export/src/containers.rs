@@ -116,9 +116,17 @@ fn capture(text: &mut Text, accounts: &Known<'_, CaptureAccount>) {
         "Bytes moved on a container's connections, by their fate.",
     );
     for (labels, account) in accounts {
-        let fates = ["dropped", "lost", "parsed", "skipped", "truncated"];
+        let fates = [
+            "dropped",
+            "left_out",
+            "lost",
+            "parsed",
+            "skipped",
+            "truncated",
+        ];
         let counts = [
             account.bytes_dropped,
+            account.bytes_left_out,
             account.bytes_lost,
             account.bytes_parsed,
             account.bytes_skipped,
@@ -129,11 +137,16 @@ fn capture(text: &mut Text, accounts: &Known<'_, CaptureAccount>) {
     text.family(
         "modeltap_service_capture_events_total",
         Kind::Counter,
-        "Events of a container's connections: placed in the kernel's ring, or lost.",
+        "Events of a container's connections: placed in the kernel's ring, left out, or lost.",
     );
     for (labels, account) in accounts {
-        let counts = [account.events_lost, account.events_submitted];
-        by(text, labels, "fate", ["lost", "submitted"], counts);
+        let fates = ["left_out", "lost", "submitted"];
+        let counts = [
+            account.events_left_out,
+            account.events_lost,
+            account.events_submitted,
+        ];
+        by(text, labels, "fate", fates, counts);
     }
     text.family(
         "modeltap_service_capture_events_lost_total",

@@ -177,6 +177,7 @@ fn capture(text: &mut Text, counts: &CaptureAccounting) {
         &[
             ("captured", counts.events_captured()),
             ("dropped", counts.events_dropped),
+            ("left_out", counts.events_left_out),
             ("lost", counts.events_lost),
             ("undecoded", counts.events_undecoded),
         ],
@@ -191,6 +192,7 @@ fn capture(text: &mut Text, counts: &CaptureAccounting) {
         "fate",
         &[
             ("dropped", counts.bytes_dropped),
+            ("left_out", counts.bytes_left_out),
             ("lost", counts.bytes_lost),
             ("parsed", counts.bytes_parsed),
             ("skipped", counts.bytes_skipped),

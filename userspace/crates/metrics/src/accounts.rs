@@ -66,6 +66,8 @@ fn entry(all: &mut BTreeMap<CgroupId, CgroupReport>, cgroup: CgroupId) -> &mut C
 pub(crate) struct Account {
     pub(crate) capture: Option<CaptureAccount>,
     pub(crate) kernel: Option<RequestCounts>,
+    /// Of them, those of events that were left out.
+    pub(crate) left_out: RequestCounts,
     pub(crate) unseen_bytes: Option<u64>,
 }
 
@@ -78,6 +80,7 @@ impl Account {
         if let Some(more) = &other.kernel {
             self.kernel.get_or_insert_default().merge(more);
         }
+        self.left_out.merge(&other.left_out);
         if let Some(more) = other.unseen_bytes {
             let bytes = self.unseen_bytes.get_or_insert_default();
             *bytes = bytes.saturating_add(more);
@@ -149,7 +152,9 @@ trait Counts: Copy {
 
 impl Counts for CgroupCounts {
     fn is_beyond(&self, later: &Self) -> bool {
+        // Where all events are left out, only their number grows.
         self.events_submitted > later.events_submitted
+            || self.left_out.n_events > later.left_out.n_events
     }
 
     fn plus(&self, other: &Self) -> Self {
@@ -164,6 +169,7 @@ impl Counts for CgroupCounts {
         for (count, more) in sum.n_responses.iter_mut().zip(other.n_responses) {
             *count += more;
         }
+        sum.left_out.merge(&other.left_out);
         sum
     }
 }
@@ -284,18 +290,22 @@ impl Ledger {
                 user_reads_failed: counts.user_reads_failed,
                 // The parser may have been asked after the kernel.
                 bytes_observed: counts.bytes_submitted.max(parser.bytes_observed)
-                    + counts.bytes_lost,
+                    + counts.bytes_lost
+                    + counts.left_out.n_bytes,
                 bytes_parsed: parser.bytes_parsed + parser.bytes_buffered,
                 bytes_skipped: parser.bytes_skipped,
                 bytes_truncated: parser.bytes_truncated,
                 bytes_lost: counts.bytes_lost,
                 bytes_dropped: self.dropped,
+                events_left_out: counts.left_out.n_events,
+                bytes_left_out: counts.left_out.n_bytes,
                 bytes_pending: self.behind - self.dropped,
             }),
             kernel: kernel.map(|kernel| RequestCounts {
                 n_requests: kernel.n_requests,
                 n_responses: kernel.n_responses,
             }),
+            left_out: counts.left_out.requests,
             unseen_bytes: self.unseen_bytes,
         }
     }

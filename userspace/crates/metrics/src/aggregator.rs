@@ -1,5 +1,6 @@
 //! The one place where requests become figures.
 
+mod counted;
 mod inventory;
 mod minutes;
 mod resources;
@@ -89,6 +90,8 @@ pub struct Stats {
     pub n_requests: u64,
     /// Of them: under `_other` because there were too many series.
     pub n_requests_overflowed: u64,
+    /// Requests beside those that only the kernel counted.
+    pub n_requests_counted: u64,
     /// Series kept now.
     pub n_series: usize,
     /// Services kept now.
@@ -211,6 +214,7 @@ impl Aggregator {
     pub fn set_accounts(&mut self, reports: &[CgroupReport], bytes_dropped: u64) {
         self.accounts.report(reports, bytes_dropped);
         for ((service, container), account) in self.accounts.by_place() {
+            self.record_counted(Placement { service, container }, &account.left_out);
             if let Some(service) = &mut self.services[service as usize] {
                 let place = service.container(container as usize);
                 place.account = account;
@@ -512,9 +516,18 @@ impl Aggregator {
             status: request.status,
             outcome: request.outcome,
         };
+        self.series_at(index)
+    }
+
+    /// The series of that name, or the one that it is counted under where there
+    /// are too many.
+    fn series_at(&mut self, index: SeriesIndex) -> u32 {
         if let Some(&known) = self.series_index.get(&index) {
             return known;
         }
+        let service = self.services[index.service as usize]
+            .as_mut()
+            .expect("a placement names a service");
         if self.n_own_series < self.config.max_series
             && service.n_series < self.config.max_series_of_service
         {

@@ -94,6 +94,9 @@ pub struct ServiceSnapshot {
     pub kernel: Option<RequestCounts>,
     /// Requests and responses that the parser saw, with requests in progress.
     pub seen: RequestCounts,
+    /// Of `kernel`, those of events that were left out to stay within the
+    /// budget: the parser saw none of them.
+    pub left_out: RequestCounts,
     /// Bytes moved by ways the kernel is too old to show; `None` where that
     /// is not known.
     pub unseen_bytes: Option<u64>,

@@ -72,6 +72,13 @@ impl Series {
         }
     }
 
+    /// Counts requests of which nothing else is known.
+    pub(crate) fn count(&mut self, n_requests: u64, n_errors: u64) {
+        self.window.n_requests += n_requests;
+        self.window.n_errors += n_errors;
+        self.version(1).n_requests += n_requests;
+    }
+
     /// Counts since the start, one entry a version.
     pub(crate) fn totals(&self) -> impl Iterator<Item = SeriesTotals> {
         self.versions

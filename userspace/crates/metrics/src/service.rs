@@ -269,6 +269,11 @@ impl Service {
         self.route_counters.len() - n_before
     }
 
+    /// Counts requests of a series with `total`, of which nothing else is known.
+    pub(crate) fn count(&mut self, total: usize, n_requests: u64) {
+        self.totals[total].1 += n_requests;
+    }
+
     /// Counts a request over a UNIX socket.
     pub(crate) fn record_inner(&mut self, place: u32, request: &RequestRecord, now: u64) {
         self.inner.get_or_insert_default().record(request);
@@ -392,6 +397,7 @@ impl Service {
             capture: account.capture,
             kernel: account.kernel,
             seen,
+            left_out: account.left_out,
             unseen_bytes: account.unseen_bytes,
             is_suddenly_worse: self.pulse.is_worse(),
             n_firing: 0,

@@ -4,8 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use modeltap_core::accounting::InProgress;
-use modeltap_core::accounting::{CgroupCounts, ParserCounts};
+use modeltap_core::accounting::{CgroupCounts, InProgress, LeftOut, ParserCounts, RequestCounts};
 use modeltap_core::connection::Transport;
 use modeltap_core::histogram::DurationHistogram;
 use modeltap_core::measure::Measure;
@@ -451,6 +450,57 @@ fn account_of_a_service_outlives_its_containers_with_their_counts() {
     assert_eq!(containers[0].capture, service.capture);
     aggregator.tick(at(10_000.0));
     assert!(aggregator.totals().containers.is_empty());
+}
+
+#[test]
+fn requests_that_only_the_kernel_counted_are_requests_of_the_service() {
+    let mut aggregator = counted([staged("/a", 0, [1, 1, 1, 1, 0])]);
+    let api_1 = container("api", "api-1");
+    let n_before = api(&aggregator).window.n_requests;
+    let report = |n_requests, n_failed, n_events| {
+        let requests = RequestCounts {
+            n_requests,
+            n_responses: [0, n_requests - n_failed, 0, 0, n_failed],
+        };
+        let kernel = CgroupCounts {
+            events_submitted: 4,
+            n_requests: n_requests + 1,
+            n_responses: requests.n_responses,
+            left_out: LeftOut {
+                n_events,
+                n_bytes: 100 * n_events,
+                requests,
+            },
+            ..CgroupCounts::default()
+        };
+        reports([(api_1.cgroup, kernel)], [], [])
+    };
+    for _ in 0..2 {
+        // What is told twice counts once.
+        aggregator.set_accounts(&report(40, 4, 80), 0);
+    }
+    let rollups = aggregator.tick(at(5.0));
+    let of_counts = rollups.iter().find(|rollup| rollup.key.status.is_none());
+    let of_counts = of_counts.expect("a series of their own");
+    assert_eq!(&*of_counts.key.route, modeltap_metrics::OTHER_ROUTE);
+    let figures = &of_counts.figures;
+    assert_eq!((figures.n_requests, figures.n_errors), (40, 4));
+    assert!(figures.duration.is_empty() && figures.detail.is_none());
+
+    aggregator.set_accounts(&report(50, 4, 100), 0);
+    aggregator.tick(at(6.0));
+    let service = api(&aggregator);
+    assert_eq!(service.window.n_requests, n_before + 50);
+    assert_eq!(service.left_out.n_requests, 50);
+    let total: u64 = service.totals.iter().map(|total| total.n_requests).sum();
+    assert_eq!(total, 51);
+    let capture = service.capture.unwrap();
+    assert_eq!((capture.events_left_out, capture.events_lost), (100, 0));
+    assert_eq!((capture.bytes_left_out, capture.bytes_lost), (10_000, 0));
+    assert_eq!(capture.bytes_observed, 10_000);
+    let series = aggregator.totals().series;
+    let exported: u64 = series.iter().map(|of| of.counters.n_requests).sum();
+    assert_eq!(exported, 51);
 }
 
 #[test]
