@@ -592,7 +592,7 @@ table! { W:
     WritesFailed = "Writes that failed", "寫入失敗次數";
     Error = "Error", "錯誤";
     HistoryStore = "History", "歷史資料";
-    DaemonSilent = "the daemon does not answer", "常駐程式沒有回應";
+    // Units.
     Days = "d", "天";
     Hours = "h", "小時";
     Minutes = "min", "分";
